@@ -1,0 +1,64 @@
+/**
+ * Everything that can go wrong outside our own code: bytes, disks, callers. Callers branch on the
+ * code, never on the message. docs/ERRORS.md says what to do about each.
+ */
+export const ERROR_CODES = {
+  NEEDLE_NOT_FOUND: 'no needle with this id is stored here, or it was deleted',
+  COOKIE_MISMATCH: 'the needle exists, but the cookie in the file id is not its cookie',
+  NEEDLE_CORRUPT: 'the stored record of a needle contradicts itself or its checksum',
+  NEEDLE_TOO_LARGE: 'the data of a needle is longer than a record can hold',
+  NEEDLE_INVALID: 'a name, mime type, time or set of pairs does not fit a needle',
+  RANGE_INVALID: 'the requested byte range does not lie inside the data',
+  FILE_ID_INVALID: 'this text is not a file id',
+  TTL_INVALID: 'this is not a time to live',
+  REPLICA_PLACEMENT_INVALID: 'this is not a replica placement',
+  SUPER_BLOCK_CORRUPT: 'the first bytes of a volume file are damaged',
+  VERSION_UNSUPPORTED: 'the file has a format version this program does not know',
+  INDEX_CORRUPT: 'the index file does not hold whole, sensible rows',
+  SIDECAR_CORRUPT: 'the checksum file of a volume is damaged',
+  VOLUME_INFO_CORRUPT: 'the volume info file is not readable as such',
+  NOT_A_VOLUME: 'the file is not a volume',
+  VOLUME_NOT_FOUND: 'no volume with this id is here',
+  VOLUME_EXISTS: 'a volume with this id is already here',
+  VOLUME_FULL: 'the volume has reached its size limit',
+  VOLUME_SEALED: 'the volume is sealed and takes no more writes',
+  VOLUME_FAILED: 'a sync to disk failed; the volume refuses writes until a vacuum renews its files',
+  VOLUME_DAMAGED: 'bytes that were durable are gone or wrong; the volume is read-only',
+  VOLUME_BUSY: 'another vacuum or seal of this volume is running',
+  CLOSED: 'the volume or store was closed',
+  VACUUM_UNVERIFIED: 'the compacted copy did not match the original, which stays in use',
+  DISK_FULL: 'the disk has no room for this write',
+  DISK_FAILED: 'the operating system reported a failure of the disk',
+  DIRECTORY_LOCKED: 'another process, or another store in this one, uses the directory',
+  DIRECTORY_UNUSABLE: 'the directory cannot be used: missing rights, read-only, or no directory',
+  PATH_NOT_FOUND: 'the file or directory does not exist',
+  TARGET_EXISTS: 'a file already exists where a new one was to be made',
+  CONFIG_INVALID: 'a setting has a value that cannot be used',
+  OVERLOADED: 'too much is waiting already; nothing was done',
+  CANCELLED: 'the caller gave up before the work was done',
+} as const
+
+export type ErrorCode = keyof typeof ERROR_CODES
+
+export class StoreError extends Error {
+  override readonly name = 'StoreError'
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, message: string, options?: { readonly cause?: unknown }) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+/** True for a `StoreError` with one of `codes`; without codes, for any `StoreError`. */
+export function isStoreError(error: unknown, ...codes: ErrorCode[]): error is StoreError {
+  if (!(error instanceof StoreError)) return false
+  return codes.length === 0 || codes.includes(error.code)
+}
+
+const QUOTED_MAX = 60
+
+/** Foreign text for an error message: quoted, control characters escaped, cut after 60. */
+export function quote(text: string): string {
+  return JSON.stringify(text.length > QUOTED_MAX ? `${text.slice(0, QUOTED_MAX)}…` : text)
+}

@@ -10,6 +10,7 @@ import { quote, StoreError } from '../base/store-error.ts'
  *     dat idx vif sum      the volume: needles, index, info, checksums
  *     cpd cpx cps cpc      a vacuum: its .dat, its .idx, its .sum, the marker that commits it
  *     failed               marks a volume whose sync failed; it is read-only until vacuumed
+ *     removed              the .dat of a volume being removed; the next start finishes that
  *     note                 marks an unfinished copy; such a volume is not loaded
  *     sdx ldb rdb cpldb    indexes other systems keep; ignored
  *     ec00…ec31 ecx ecj ecsum   the erasure-coded form

@@ -183,82 +183,115 @@ export function decodeNeedleHeader(source: Buffer, at: number): NeedleHeader {
 }
 
 /**
- * A decoded record: views into the buffer it was decoded from, attributes parsed when asked for.
+ * A decoded record: views into the buffer it was decoded from. Only the data is cut out at once;
+ * everything else is read from the record when asked for, because this is made for every read.
  */
 export class Needle {
-  readonly cookie: number
-  readonly id: NeedleId
   readonly sizeBytes: number
   readonly version: NeedleVersion
   /** The data as stored (compressed when the flag says so); a view, not a copy. */
   readonly data: Buffer
-  /** The checksum as stored: raw or masked. */
-  readonly checksum: number
-  readonly #body: Buffer
-  readonly #attributesAt: number
-  readonly #attributesEnd: number
+  readonly #view: DataView
+  readonly #at: number
 
   /** @internal Use `decodeNeedle`. */
   constructor(
-    header: NeedleHeader,
+    record: { readonly view: DataView; readonly at: number },
+    sizeBytes: number,
     version: NeedleVersion,
-    record: { source: Buffer; dataAt: number; dataEnd: number; bodyEnd: number },
+    data: Buffer,
   ) {
-    this.cookie = header.cookie
-    this.id = header.id
-    this.sizeBytes = header.sizeBytes
+    this.#view = record.view
+    this.#at = record.at
+    this.sizeBytes = sizeBytes
     this.version = version
-    this.data = record.source.subarray(record.dataAt, record.dataEnd)
-    this.checksum = readUInt32(record.source, record.bodyEnd)
-    this.#body = record.source
-    this.#attributesAt = record.dataEnd
-    this.#attributesEnd = record.bodyEnd
+    this.data = data
+  }
+
+  get cookie(): number {
+    return this.#view.getUint32(this.#at)
+  }
+
+  get id(): NeedleId {
+    return { hi: this.#view.getUint32(this.#at + 4), lo: this.#view.getUint32(this.#at + 8) }
+  }
+
+  hasId(id: NeedleId): boolean {
+    const at = this.#at + 4
+    return this.#view.getUint32(at + 4) === id.lo && this.#view.getUint32(at) === id.hi
+  }
+
+  /** The checksum as stored: raw or masked. */
+  get checksum(): number {
+    return this.#view.getUint32(this.#bodyEnd)
   }
 
   /** Whether the needle has a time to live of its own; cheaper than decoding the attributes. */
   get mayExpire(): boolean {
-    const flags = this.#attributesAt < this.#attributesEnd ? this.#body[this.#attributesAt] : 0
-    return ((flags ?? 0) & NEEDLE_FLAG.ttl) !== 0
+    const flagsAt = this.#attributesAt
+    const flags = flagsAt < this.#bodyEnd ? this.#view.getUint8(flagsAt) : 0
+    return (flags & NEEDLE_FLAG.ttl) !== 0
   }
 
   /** @throws {StoreError} NEEDLE_CORRUPT: the attributes overrun the body. */
   attributes(): NeedleAttributes {
-    return decodeAttributes(this.#body, this.#attributesAt, this.#attributesEnd)
+    return decodeAttributes(this.#bytes, this.#attributesAt, this.#bodyEnd)
   }
 
   /** Whether encoded attributes say the same, last-modified aside. */
   hasSameAttributes(attributes: Buffer): boolean {
-    const own = this.#body.subarray(this.#attributesAt, this.#attributesEnd)
+    const own = this.#bytes.subarray(this.#attributesAt, this.#bodyEnd)
     return saySameAttributes(own, attributes)
   }
 
   /** Time of the append in ns since 1970; undefined before version 3. */
   appendAtNs(): bigint | undefined {
     if (this.version !== 3) return undefined
-    return this.#body.readBigUInt64BE(this.#attributesEnd + NEEDLE_CHECKSUM_BYTES)
+    return this.#view.getBigUint64(this.#bodyEnd + NEEDLE_CHECKSUM_BYTES)
+  }
+
+  get #bytes(): Buffer {
+    const { buffer, byteOffset, byteLength } = this.#view
+    return Buffer.from(buffer, byteOffset, byteLength)
+  }
+
+  get #bodyEnd(): number {
+    return this.#at + NEEDLE_HEADER_BYTES + this.sizeBytes
+  }
+
+  get #attributesAt(): number {
+    const hasDataSize = this.version !== 1 && this.sizeBytes > 0
+    return this.#at + (hasDataSize ? NEEDLE_DATA_AT : NEEDLE_HEADER_BYTES) + this.data.length
   }
 }
 
 /**
- * Decodes the record at `at`, which must lie wholly in `source`.
+ * Decodes the record at `at`, which must lie wholly in `source` below `sourceEnd`. A caller that
+ * decodes many records of one buffer keeps the `view` of it and hands it in.
  *
  * @throws {StoreError} NEEDLE_CORRUPT: the record is cut short, its sizes contradict each other, or
  * its data does not match its checksum.
  */
-export function decodeNeedle(source: Buffer, at: number, version: NeedleVersion): Needle {
-  const header = decodeNeedleHeader(source, at)
+export function decodeNeedle(
+  source: Buffer,
+  at: number,
+  version: NeedleVersion,
+  sourceEnd: number = source.length,
+  view: DataView = viewOf(source),
+): Needle {
   const bodyAt = at + NEEDLE_HEADER_BYTES
-  const bodyEnd = bodyAt + header.sizeBytes
-  const end = at + recordBytes(header.sizeBytes, version)
-  if (end > source.length) {
+  const sizeBytes = bodyAt <= sourceEnd ? view.getUint32(bodyAt - 4) : 0
+  const end = at + recordBytes(sizeBytes, version)
+  if (end > sourceEnd) {
     throw new StoreError(
       'NEEDLE_CORRUPT',
-      `the needle record at byte ${at} needs ${end - at} bytes, ${source.length - at} are there`,
+      `the needle record at byte ${at} needs ${end - at} bytes, ${sourceEnd - at} are there`,
     )
   }
-  const { dataAt, dataEnd } = dataExtent(source, bodyAt, header.sizeBytes, version)
-  const needle = new Needle(header, version, { source, dataAt, dataEnd, bodyEnd })
-  if (header.sizeBytes > 0 && !matchesChecksum(crc32c(needle.data), needle.checksum)) {
+  const { dataAt, dataEnd } = dataExtent(view, bodyAt, sizeBytes, version)
+  const data = source.subarray(dataAt, dataEnd)
+  const needle = new Needle({ view, at }, sizeBytes, version, data)
+  if (sizeBytes > 0 && !matchesChecksum(crc32c(needle.data), needle.checksum)) {
     throw new StoreError('NEEDLE_CORRUPT', `checksum mismatch in the needle record at byte ${at}`)
   }
   return needle
@@ -269,19 +302,29 @@ export function matchesChecksum(computed: number, stored: number): boolean {
   return computed === stored || maskCrc32c(computed) === stored
 }
 
+export interface DataExtent {
+  readonly dataAt: number
+  readonly dataEnd: number
+}
+
+/** A view of the same bytes; its multi-byte reads are several times faster than a Buffer's. */
+export function viewOf(source: Buffer): DataView {
+  return new DataView(source.buffer, source.byteOffset, source.length)
+}
+
 /**
  * Where the data of a record lies, relative to the same buffer.
  *
  * @throws {StoreError} NEEDLE_CORRUPT: the data size is larger than the body.
  */
 export function dataExtent(
-  source: Buffer,
+  source: DataView,
   bodyAt: number,
   sizeBytes: number,
   version: NeedleVersion,
-): { readonly dataAt: number; readonly dataEnd: number } {
+): DataExtent {
   if (version === 1 || sizeBytes === 0) return { dataAt: bodyAt, dataEnd: bodyAt + sizeBytes }
-  const dataBytes = sizeBytes < NEEDLE_DATA_SIZE_BYTES ? -1 : readUInt32(source, bodyAt)
+  const dataBytes = sizeBytes < NEEDLE_DATA_SIZE_BYTES ? -1 : source.getUint32(bodyAt)
   if (dataBytes < 0 || NEEDLE_DATA_SIZE_BYTES + dataBytes > sizeBytes) {
     throw new StoreError('NEEDLE_CORRUPT', `data size ${dataBytes} in a body of ${sizeBytes} bytes`)
   }
@@ -307,15 +350,4 @@ function encodePadding(sizeBytes: number, target: Buffer, at: number, end: numbe
   for (let index = 0; index < 4 && at + index < end; index++) {
     target[at + index] = (sizeBytes >>> (24 - 8 * index)) & 0xff
   }
-}
-
-/** Plain indexing: several times faster than `Buffer.readUInt32BE` on the read path. */
-function readUInt32(source: Buffer, at: number): number {
-  return (
-    (((source[at] ?? 0) << 24) |
-      ((source[at + 1] ?? 0) << 16) |
-      ((source[at + 2] ?? 0) << 8) |
-      (source[at + 3] ?? 0)) >>>
-    0
-  )
 }

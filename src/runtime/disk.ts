@@ -1,6 +1,6 @@
 import { dirname } from 'node:path'
 import { assert } from '../base/assert.ts'
-import { type ErrorCode, StoreError } from '../base/store-error.ts'
+import { type ErrorCode, isStoreError, StoreError } from '../base/store-error.ts'
 
 /**
  * The only door to a file system. Everything above it runs unchanged on a real disk (`NodeDisk`)
@@ -131,6 +131,15 @@ export async function replaceFile(disk: Disk, path: string, bytes: Uint8Array): 
   }
   await disk.rename(draft, path)
   await disk.syncDirectory(dirname(path))
+}
+
+/** Removes a file; one that is not there is no error. */
+export async function unlinkIfThere(disk: Disk, path: string): Promise<void> {
+  try {
+    await disk.unlink(path)
+  } catch (error) {
+    if (!isStoreError(error, 'PATH_NOT_FOUND')) throw error
+  }
 }
 
 /**

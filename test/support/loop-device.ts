@@ -32,11 +32,13 @@ export class LoopFilesystem implements AsyncDisposable {
 
   /**
    * The image is sparse: it takes room in `imageDirectory` (the temporary directory unless given)
-   * as it fills. When there is less room than `sizeMiB`, syncs fail once it is used up.
+   * as it fills. When there is less room than `sizeMiB`, syncs fail once it is used up; then blocks
+   * should be as large as the pages of the image, or a write that fails takes its neighbours along.
    */
   static async create(options: {
     readonly sizeMiB: number
     readonly imageDirectory?: string
+    readonly blockBytes?: number
   }): Promise<LoopFilesystem> {
     await using opening = new DisposeStack()
     const directory = await mkdtemp(join(options.imageDirectory ?? tmpdir(), 'hayloft-loop-'))
@@ -44,16 +46,21 @@ export class LoopFilesystem implements AsyncDisposable {
     const imagePath = join(directory, 'image')
     const image = await open(imagePath, 'w')
     await image.truncate(options.sizeMiB * MIB).finally(() => image.close())
-    await run('mkfs.ext4', '-q', '-F', imagePath)
+    const blocks = options.blockBytes === undefined ? [] : ['-b', String(options.blockBytes)]
+    await run('mkfs.ext4', '-q', '-F', ...blocks, imagePath)
 
     const mountPoint = await mountIn(directory, '-o', 'loop', imagePath)
     opening.defer(() => unmountForSure(mountPoint))
     return new LoopFilesystem(mountPoint, imagePath, opening.move())
   }
 
-  /** Nothing written from now on, and nothing unsynced from before, reaches the image. */
-  async cutPower(): Promise<void> {
-    await run('python3', CUT_POWER, this.mountPoint)
+  /**
+   * Nothing written from now on, and nothing unsynced from before, reaches the image. The process
+   * that writes there is stopped with the power: it must not see syncs that only seem to succeed.
+   */
+  async cutPower(writer?: { readonly pid: number }): Promise<void> {
+    const parameters = writer === undefined ? [] : [String(writer.pid)]
+    await run('python3', CUT_POWER, this.mountPoint, ...parameters)
   }
 
   /** The machine comes up again: the filesystem replays its journal. */

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DisposeStack } from '../../src/runtime/dispose-stack.ts'
-import { mountIn, mountingUnsupported, unmountForSure } from './mounts.ts'
+import { mountIn, mountingUnsupported, run, unmountForSure } from './mounts.ts'
 
 /** A real filesystem of a given small size, in memory: one that can be filled to the brim. */
 export class Tmpfs implements AsyncDisposable {
@@ -27,6 +27,10 @@ export class Tmpfs implements AsyncDisposable {
     const mountPoint = await mountIn(directory, '-t', 'tmpfs', '-o', size, 'tmpfs')
     opening.defer(() => unmountForSure(mountPoint))
     return new Tmpfs(mountPoint, opening.move())
+  }
+
+  async resize(options: { readonly sizeMiB: number }): Promise<void> {
+    await run('mount', '-o', `remount,size=${options.sizeMiB}m`, this.mountPoint)
   }
 
   [Symbol.asyncDispose](): Promise<void> {

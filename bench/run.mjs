@@ -1,0 +1,25 @@
+// Usage: npm run bench -- engine [--quick]. Prints figures beside their baselines; never fails.
+import { execFileSync } from 'node:child_process'
+import { benchAppends, benchOpening, benchReads } from './engine.mjs'
+import { summarize } from './measure.mjs'
+
+const [name = 'engine', ...flags] = process.argv.slice(2)
+const isQuick = flags.includes('--quick')
+
+const BENCHES = {
+  async engine() {
+    await benchAppends(isQuick)
+    await benchReads(isQuick)
+    await benchOpening(isQuick)
+  },
+}
+
+const bench = BENCHES[name]
+if (bench === undefined) {
+  console.error(`no bench is called ${name}; there are: ${Object.keys(BENCHES).join(', ')}`)
+  process.exitCode = 2
+} else {
+  console.log(`node ${process.version}, ${execFileSync('uname', ['-srm'], { encoding: 'utf8' })}`)
+  await bench()
+  summarize()
+}

@@ -1,0 +1,163 @@
+// Shows that every safety measure is needed and tested: switches one off at a time in a copy of the
+// tree and runs the tests that should notice. A mutant that no test notices fails this script.
+//
+// Usage: npm run mutants [-- NAME…]
+import { spawnSync } from 'node:child_process'
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)))
+const MODEL = 'test/storage/volume-model.test.ts'
+const VACUUM = 'test/storage/vacuum.test.ts'
+const VOLUME = 'test/storage/volume.test.ts'
+const RECOVERY = 'test/storage/recovery.test.ts'
+const LOCATION = 'test/storage/disk-location.test.ts'
+
+/** `from` must stand in the file exactly once: a mutant that does not apply is an error. */
+const MUTANTS = [
+  {
+    name: 'fsync',
+    file: 'src/storage/volume-writer.ts',
+    from: '    if (!this.#options.isSynced) return\n',
+    to: '    return\n',
+    tests: [MODEL],
+  },
+  {
+    name: 'crc-check',
+    file: 'src/format/needle.ts',
+    from: '  if (sizeBytes > 0 && !matchesChecksum(',
+    to: '  if (sizeBytes < 0 && !matchesChecksum(',
+    tests: [VOLUME, 'test/format/needle.test.ts'],
+  },
+  {
+    name: 'tail-cut',
+    file: 'src/storage/recovery.ts',
+    from: '  if (endBytes < datBytes) await dat.truncate(endBytes)\n',
+    to: '',
+    tests: [MODEL, RECOVERY],
+  },
+  {
+    name: 'tombstone-sync',
+    file: 'src/storage/volume-writer.ts',
+    from: '    await this.#sync(generation)\n    this.#publish(',
+    to: "    if (batch[0].kind === 'put') await this.#sync(generation)\n    this.#publish(",
+    tests: [MODEL],
+  },
+  {
+    name: 'directory-sync-of-a-new-volume',
+    file: 'src/storage/volume-open.ts',
+    from: '  await disk.syncDirectory(dirname(paths.dat))\n',
+    to: '  dirname(paths.dat)\n',
+    tests: [MODEL],
+  },
+  {
+    name: 'directory-sync-of-a-switch',
+    file: 'src/storage/vacuum-switch.ts',
+    from: 'paths.failed)\n  await disk.syncDirectory(paths.directory)\n',
+    to: 'paths.failed)\n',
+    also: [
+      {
+        from: 'paths.commitMarker)\n  await disk.syncDirectory(paths.directory)\n}',
+        to: 'paths.commitMarker)\n}',
+      },
+    ],
+    tests: [MODEL, VACUUM],
+  },
+  {
+    name: 'directory-sync-of-a-removal',
+    file: 'src/storage/disk-location.ts',
+    from: '    await disk.syncDirectory(this.directory)\n',
+    to: '',
+    tests: [LOCATION],
+  },
+  {
+    name: 'verify-before-switch',
+    file: 'src/storage/vacuum.ts',
+    from: '      verifier.checkWhole()\n',
+    to: '',
+    also: [
+      {
+        from: 'if (!isIntact || !isKnown || (isPlaced && location.sizeBytes !== header.sizeBytes',
+        to: 'if (!isKnown && isPlaced && !isIntact && (location.sizeBytes < 0',
+      },
+    ],
+    tests: [VACUUM],
+  },
+  {
+    name: 'cut-back-sync',
+    file: 'src/storage/volume-writer.ts',
+    from: 'generation.dat.truncate(startBytes)\n      await generation.dat.datasync()\n',
+    to: 'generation.dat.truncate(startBytes)\n',
+    tests: [MODEL],
+    seed: '4661',
+  },
+  {
+    name: 'publish-after-sync',
+    file: 'src/storage/volume-writer.ts',
+    from: '    await this.#sync(generation)\n    this.#publish(generation, batch, startBytes)\n',
+    to: '    this.#publish(generation, batch, startBytes)\n    await this.#sync(generation)\n',
+    tests: [VOLUME],
+  },
+]
+
+function replaceOnce(text, { from, to }, where) {
+  const parts = text.split(from)
+  if (parts.length !== 2) throw new Error(`${where}: found ${parts.length - 1} times, not once`)
+  return parts.join(to)
+}
+
+function runTests(directory, mutant) {
+  const env = { ...process.env, CI: 'true' }
+  if (mutant.seed !== undefined) env.SEED = mutant.seed
+  const args = ['vitest', 'run', '--project', 'unit', '--bail', '1', ...mutant.tests]
+  return spawnSync('npx', args, { cwd: directory, env, encoding: 'utf8', timeout: 300_000 })
+}
+
+/** The test runner colours its summary even into a pipe when CI is set. */
+function stripColours(text) {
+  return text
+    .split('\u001b')
+    .map((part) => part.replace(/^\[[0-9;]*m/, ''))
+    .join('')
+}
+
+function tryMutant(directory, mutant) {
+  const path = join(directory, mutant.file)
+  const original = readFileSync(path, 'utf8')
+  let text = original
+  for (const change of [mutant, ...(mutant.also ?? [])])
+    text = replaceOnce(text, change, mutant.name)
+  writeFileSync(path, text)
+  try {
+    const result = runTests(directory, mutant)
+    const output = `${result.stdout}${result.stderr}`
+    const failed = /Tests .*?(\d+) failed/.exec(stripColours(output))
+    return { isNoticed: result.status !== 0 && failed !== null, output }
+  } finally {
+    writeFileSync(path, original)
+  }
+}
+
+const wanted = process.argv.slice(2)
+const mutants = MUTANTS.filter(({ name }) => wanted.length === 0 || wanted.includes(name))
+const directory = mkdtempSync(join(tmpdir(), 'hayloft-mutants-'))
+let survivors = 0
+try {
+  for (const part of ['src', 'test', 'package.json', 'tsconfig.json', 'vitest.config.ts']) {
+    cpSync(join(ROOT, part), join(directory, part), { recursive: true })
+  }
+  symlinkSync(join(ROOT, 'node_modules'), join(directory, 'node_modules'))
+  for (const mutant of mutants) {
+    const { isNoticed, output } = tryMutant(directory, mutant)
+    console.log(`${isNoticed ? 'noticed ' : 'SURVIVED'}  without ${mutant.name}`)
+    if (isNoticed) continue
+    survivors++
+    console.log(output.split('\n').slice(-15).join('\n'))
+  }
+} finally {
+  rmSync(directory, { recursive: true })
+}
+console.log(`${mutants.length - survivors} of ${mutants.length} mutants noticed`)
+process.exitCode = survivors === 0 && mutants.length > 0 ? 0 : 1

@@ -1,0 +1,229 @@
+import { crc32c } from '../base/crc32c.ts'
+import { formatNeedleId, type NeedleId } from '../base/ids.ts'
+import { LIMITS } from '../base/limits.ts'
+import { StoreError } from '../base/store-error.ts'
+import { type Ttl, ttlToMs } from '../base/ttl.ts'
+import {
+  dataExtent,
+  decodeNeedle,
+  decodeNeedleHeader,
+  matchesChecksum,
+  NEEDLE_CHECKSUM_BYTES,
+  NEEDLE_DATA_AT,
+  NEEDLE_HEADER_BYTES,
+  type Needle,
+  recordBytes,
+  viewOf,
+} from '../format/needle.ts'
+import { decodeAttributes, type NeedleAttributes } from '../format/needle-attributes.ts'
+import { type DiskFile, readFully } from '../runtime/disk.ts'
+import type { Generation } from './generation.ts'
+import type { NeedleLocation } from './needle-map.ts'
+
+export interface NeedleRequest {
+  readonly id: NeedleId
+  /** Compared with the stored one; undefined skips the comparison (tools, replication). */
+  readonly cookie: number | undefined
+}
+
+/** Where the bytes of a record are: from `at` up to `end` of a buffer that may hold others. */
+export interface RecordSource {
+  readonly bytes: Buffer
+  readonly view: DataView
+  readonly at: number
+  readonly end: number
+}
+
+/** Decodes a whole record and makes sure it is the needle that was asked for. */
+export function checkRecord(
+  generation: Generation,
+  request: NeedleRequest,
+  location: NeedleLocation,
+  record: RecordSource,
+): Needle {
+  const { bytes, view, at, end } = record
+  const needle = decodeNeedle(bytes, at, generation.version, end, view)
+  const isRightRecord = needle.hasId(request.id) && needle.sizeBytes === location.sizeBytes
+  if (!isRightRecord || needle.cookie !== request.cookie) checkIdentity(needle, request, location)
+  return needle
+}
+
+/**
+ * A needle too large to be read in one piece: its attributes, and its data piece by piece. Dispose
+ * of it when done; until then a vacuum keeps the old files open for it.
+ */
+export class LargeNeedle implements Disposable {
+  readonly attributes: NeedleAttributes
+  readonly cookie: number
+  readonly dataBytes: number
+  readonly checksum: number
+  readonly #generation: Generation
+  readonly #dat: DiskFile
+  readonly #dataAt: number
+  readonly #held: Disposable
+
+  private constructor(
+    generation: Generation,
+    held: Disposable,
+    found: {
+      attributes: NeedleAttributes
+      cookie: number
+      dataAt: number
+      dataBytes: number
+      checksum: number
+    },
+  ) {
+    this.#generation = generation
+    this.#dat = generation.dat
+    this.#held = held
+    this.#dataAt = found.dataAt
+    this.attributes = found.attributes
+    this.cookie = found.cookie
+    this.dataBytes = found.dataBytes
+    this.checksum = found.checksum
+  }
+
+  /** @throws {StoreError} NEEDLE_CORRUPT, COOKIE_MISMATCH. */
+  static async open(
+    generation: Generation,
+    request: NeedleRequest,
+    location: NeedleLocation,
+  ): Promise<LargeNeedle> {
+    const held = generation.retain()
+    try {
+      const { offsetBytes, sizeBytes } = location
+      const head = await readFully(generation.dat, NEEDLE_DATA_AT, offsetBytes)
+      const header = decodeNeedleHeader(head, 0)
+      checkIdentity(header, request, location)
+      const extent = dataExtent(viewOf(head), NEEDLE_HEADER_BYTES, sizeBytes, generation.version)
+      const bodyEnd = NEEDLE_HEADER_BYTES + sizeBytes
+      const tailBytes = bodyEnd - extent.dataEnd + NEEDLE_CHECKSUM_BYTES
+      const tail = await readFully(generation.dat, tailBytes, offsetBytes + extent.dataEnd)
+      if (tail.length < tailBytes) throw corrupt(request, 'its record runs past the end of .dat')
+      return new LargeNeedle(generation, held, {
+        attributes: decodeAttributes(tail, 0, tail.length - NEEDLE_CHECKSUM_BYTES),
+        cookie: header.cookie,
+        dataAt: offsetBytes + extent.dataAt,
+        dataBytes: extent.dataEnd - extent.dataAt,
+        checksum: tail.readUInt32BE(tail.length - NEEDLE_CHECKSUM_BYTES),
+      })
+    } catch (error) {
+      held[Symbol.dispose]()
+      throw error
+    }
+  }
+
+  get mayExpire(): boolean {
+    return this.attributes.ttl !== undefined
+  }
+
+  /**
+   * All of the data. The last piece is handed out only when the whole has matched its checksum, so
+   * nobody ever holds a complete wrong copy.
+   *
+   * @throws {StoreError} NEEDLE_CORRUPT, CANCELLED.
+   */
+  async *read(signal: AbortSignal): AsyncGenerator<Buffer, void, undefined> {
+    let crc = 0
+    for (let done = 0; done < this.dataBytes; ) {
+      throwIfAborted(signal)
+      const length = Math.min(LIMITS.streamPiece.value, this.dataBytes - done)
+      const piece = await readFully(this.#dat, length, this.#dataAt + done)
+      if (piece.length < length) throw new StoreError('NEEDLE_CORRUPT', '.dat ends within a needle')
+      crc = crc32c(piece, crc)
+      done += length
+      if (done === this.dataBytes && !matchesChecksum(crc, this.checksum)) {
+        throw new StoreError('NEEDLE_CORRUPT', 'the data does not match its checksum')
+      }
+      yield piece
+    }
+  }
+
+  /**
+   * The bytes from `start` up to `end`. Each piece is checked against the block checksums of the
+   * volume, because the needle's own covers only the whole.
+   *
+   * @throws {StoreError} NEEDLE_CORRUPT, RANGE_INVALID, CANCELLED.
+   */
+  async *readRange(
+    range: { readonly start: number; readonly end: number },
+    signal: AbortSignal,
+  ): AsyncGenerator<Buffer, void, undefined> {
+    checkRange(range, this.dataBytes)
+    let at = this.#dataAt + range.start
+    const end = this.#dataAt + range.end
+    while (at < end) {
+      throwIfAborted(signal)
+      const piece = await this.#readBlock(at, end)
+      yield piece
+      at += piece.length
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#held[Symbol.dispose]()
+  }
+
+  async #readBlock(at: number, end: number): Promise<Buffer> {
+    const { checksums } = this.#generation
+    const index = Math.floor(at / checksums.blockBytes)
+    const { startBytes, endBytes, crc } = checksums.block(index)
+    const block = await readFully(this.#dat, endBytes - startBytes, startBytes)
+    if (block.length < endBytes - startBytes || crc32c(block) !== crc) {
+      throw new StoreError('NEEDLE_CORRUPT', `block ${index} of .dat does not match its checksum`)
+    }
+    return block.subarray(at - startBytes, Math.min(end, endBytes) - startBytes)
+  }
+}
+
+/** @throws {StoreError} RANGE_INVALID: not `0 <= start <= end <= dataBytes`. */
+export function checkRange(
+  range: { readonly start: number; readonly end: number },
+  dataBytes: number,
+): void {
+  const { start, end } = range
+  if (Number.isInteger(start) && Number.isInteger(end) && 0 <= start && start <= end) {
+    if (end <= dataBytes) return
+  }
+  throw new StoreError('RANGE_INVALID', `bytes ${start} to ${end} of ${dataBytes}`)
+}
+
+/** When a needle stops being readable, in ms since 1970; undefined: never. */
+export function expiresAtMs(attributes: NeedleAttributes, volumeTtl: Ttl): number | undefined {
+  const ttlMs = ttlToMs(attributes.ttl ?? volumeTtl) || ttlToMs(volumeTtl)
+  if (ttlMs === 0 || attributes.lastModifiedS === undefined) return undefined
+  return attributes.lastModifiedS * 1000 + ttlMs
+}
+
+export function notFound(id: NeedleId): StoreError {
+  return new StoreError('NEEDLE_NOT_FOUND', `there is no needle ${formatNeedleId(id)}`)
+}
+
+export function recordEnd(generation: Generation, location: NeedleLocation): number {
+  return location.offsetBytes + recordBytes(location.sizeBytes, generation.version)
+}
+
+function checkIdentity(
+  found: { readonly id: NeedleId; readonly cookie: number; readonly sizeBytes: number },
+  request: NeedleRequest,
+  location: NeedleLocation,
+): void {
+  const { id } = request
+  if (found.id.hi !== id.hi || found.id.lo !== id.lo || found.sizeBytes !== location.sizeBytes) {
+    throw corrupt(request, `another record lies at byte ${location.offsetBytes}`)
+  }
+  if (request.cookie !== undefined && found.cookie !== request.cookie) {
+    throw new StoreError(
+      'COOKIE_MISMATCH',
+      `the cookie does not belong to needle ${formatNeedleId(id)}`,
+    )
+  }
+}
+
+function corrupt(request: NeedleRequest, why: string): StoreError {
+  return new StoreError('NEEDLE_CORRUPT', `needle ${formatNeedleId(request.id)}: ${why}`)
+}
+
+function throwIfAborted(signal: AbortSignal): void {
+  if (signal.aborted) throw new StoreError('CANCELLED', 'the read was cancelled')
+}

@@ -1,0 +1,218 @@
+import { copyCount, type ReplicaPlacement } from '../base/replica-placement.ts'
+import { StoreError } from '../base/store-error.ts'
+import { encodeSuperBlock, superBlockBytes } from '../format/super-block.ts'
+import { type Disk, readFully, writeFully } from '../runtime/disk.ts'
+import { DisposeStack } from '../runtime/dispose-stack.ts'
+import type { Logger } from '../runtime/logger.ts'
+import { yieldTurn } from '../runtime/yield-turn.ts'
+import { AppendClock } from './append-clock.ts'
+import { BlockChecksums } from './block-checksums.ts'
+import { encodeSidecarOf } from './checkpointer.ts'
+import { Generation } from './generation.ts'
+import { HashNeedleMap } from './hash-needle-map.ts'
+import { IndexLog } from './index-log.ts'
+import type { NeedleLocation } from './needle-map.ts'
+import { RecordScanner } from './record-scanner.ts'
+import { VacuumCopier } from './vacuum-copy.ts'
+import { prepareSwitch, switchGenerations, vacuumDrafts } from './vacuum-switch.ts'
+import type { VolumePaths } from './volume-paths.ts'
+
+const CATCH_UP_ROUNDS = 8
+const CATCH_UP_ENOUGH_BYTES = 1024 * 1024
+const RECORDS_PER_TURN = 512
+
+export interface VacuumOptions {
+  /**
+   * Whether deletions are carried over for other copies of the volume. By default only when there
+   * are other copies: a copy that has not seen a deletion must still be able to learn of it.
+   */
+  readonly tombstones?: 'keep' | 'drop'
+}
+
+export interface VacuumResult {
+  readonly bytesBefore: number
+  readonly bytesAfter: number
+  readonly needles: number
+}
+
+/** The volume being vacuumed, as vacuum sees it. */
+export interface VacuumHost {
+  readonly disk: Disk
+  readonly logger: Logger
+  readonly paths: VolumePaths
+  readonly isSealed: boolean
+  readonly replicaPlacement: ReplicaPlacement
+  nowMs(): number
+  generation(): Generation
+  between<Result>(step: () => Promise<Result>): Promise<Result>
+  /** Keeps checkpoints away while the files change places. */
+  hold<Result>(step: () => Promise<Result>): Promise<Result>
+  install(next: Generation): void
+  /** The switch failed half-way: only the next start can finish it. */
+  onSwitchFailed(error: unknown): StoreError
+}
+
+/**
+ * Rewrites a volume without its garbage while writes and deletes go on. The new files are read back
+ * and compared before they take the place of the old ones; until the commit marker is durable
+ * a power cut leaves the old generation, after it the new one.
+ *
+ * @throws {StoreError} NEEDLE_CORRUPT, VOLUME_DAMAGED: the old files cannot be read; nothing was
+ * changed. VACUUM_UNVERIFIED: the new files did not read back as written; nothing was changed.
+ * DISK_FULL, CANCELLED: nothing was changed.
+ */
+export async function vacuumGeneration(
+  host: VacuumHost,
+  options: VacuumOptions,
+  signal: AbortSignal,
+): Promise<VacuumResult> {
+  const old = host.generation()
+  const { disk, paths } = host
+  const keepTombstones =
+    options.tombstones === undefined
+      ? copyCount(host.replicaPlacement) > 1
+      : options.tombstones === 'keep'
+  await using building = new DisposeStack()
+  building.defer(() => removeDrafts(host))
+  const next = building.use(await createNext(host, old))
+  const copier = new VacuumCopier(old, next, superBlockBytes(old.superBlock), {
+    keepTombstones,
+    nowMs: host.nowMs(),
+    signal,
+  })
+  await copyMost(old, copier)
+  const verifier = new CopyVerifier(next)
+  await verifier.verifyUpTo(next.endBytes, signal)
+  const result = await host.hold(() =>
+    host.between(async () => {
+      await copier.copyUpTo(old.endBytes)
+      await verifier.verifyUpTo(next.endBytes, signal)
+      verifier.checkWhole()
+      checkCounts(old, next, copier)
+      await next.log.flush()
+      await next.log.file.datasync()
+      const sidecar = encodeSidecarOf(next, { isClean: false, isSealed: host.isSealed })
+      await prepareSwitch(disk, paths, sidecar)
+      // From here on the drafts are no longer ours to remove.
+      building.move()
+      try {
+        await switchGenerations(host)
+      } catch (error) {
+        await next[Symbol.asyncDispose]()
+        throw error
+      }
+      // Stamps go on from the last one given out, even if its record was garbage.
+      next.clock.raiseTo(old.clock.lastNs)
+      host.install(next)
+      return { bytesBefore: old.endBytes, bytesAfter: next.endBytes, needles: next.map.liveCount }
+    }),
+  )
+  // Reads that began on the old files finish on them.
+  await old[Symbol.asyncDispose]()
+  return result
+}
+
+async function createNext(host: VacuumHost, old: Generation): Promise<Generation> {
+  const { disk, paths } = host
+  const superBlock = {
+    ...old.superBlock,
+    version: 3 as const,
+    compactionRevision: (old.superBlock.compactionRevision + 1) & 0xffff,
+  }
+  await using opening = new DisposeStack()
+  const dat = opening.use(await disk.open(paths.nextDat, 'create'))
+  const idx = opening.use(await disk.open(paths.nextIdx, 'create'))
+  await dat.truncate(0)
+  await idx.truncate(0)
+  const head = encodeSuperBlock(superBlock)
+  await writeFully(dat, [head], 0)
+  const checksums = new BlockChecksums(old.checksums.blockBytes)
+  checksums.extend(head)
+  const next = new Generation({
+    superBlock,
+    dat,
+    log: new IndexLog(idx, { lengthBytes: 0, crc: 0 }),
+    map: new HashNeedleMap({ version: 3, expectedCount: old.map.liveCount }),
+    checksums,
+    clock: new AppendClock(old.version === 3 ? 0n : BigInt(host.nowMs()) * 1_000_000n),
+    endBytes: head.length,
+  })
+  opening.move()
+  return next
+}
+
+/** Leaves little to copy for the moment in which writers have to wait. */
+async function copyMost(old: Generation, copier: VacuumCopier): Promise<void> {
+  for (let round = 0; round < CATCH_UP_ROUNDS; round++) {
+    await copier.copyUpTo(old.endBytes)
+    if (old.endBytes - copier.copiedToBytes < CATCH_UP_ENOUGH_BYTES) return
+  }
+}
+
+/** Reads a copy back from the file and compares it with what was written. */
+class CopyVerifier {
+  readonly #next: Generation
+  readonly #reread: BlockChecksums
+  #verifiedTo = 0
+
+  constructor(next: Generation) {
+    this.#next = next
+    this.#reread = new BlockChecksums(next.checksums.blockBytes)
+  }
+
+  async verifyUpTo(toBytes: number, signal: AbortSignal): Promise<void> {
+    const { dat, map, superBlock } = this.#next
+    await dat.datasync()
+    if (this.#verifiedTo === 0) {
+      this.#verifiedTo = superBlockBytes(superBlock)
+      this.#reread.extend(await readFully(dat, this.#verifiedTo, 0))
+    }
+    const range = { fromBytes: this.#verifiedTo, toBytes }
+    const scanner = new RecordScanner(dat, { version: 3, ...range, checksums: this.#reread })
+    const location: NeedleLocation = { offsetBytes: 0, sizeBytes: 0, isDeleted: false }
+    let count = 0
+    for (let record = await scanner.next(); record !== undefined; record = await scanner.next()) {
+      const { header, offsetBytes, isIntact } = record
+      const isKnown = map.lookup(header.id, location)
+      const isPlaced = isKnown && location.offsetBytes === offsetBytes
+      if (!isIntact || !isKnown || (isPlaced && location.sizeBytes !== header.sizeBytes)) {
+        throw unverified(`the copy at byte ${offsetBytes} does not read back as written`)
+      }
+      if (++count % RECORDS_PER_TURN === 0) await yieldTurn()
+      if (signal.aborted) throw new StoreError('CANCELLED', 'vacuum was cancelled')
+    }
+    if (scanner.end !== 'end') throw unverified(`the copy ends at byte ${scanner.positionBytes}`)
+    this.#verifiedTo = toBytes
+  }
+
+  /** Every byte, also those no needle checksum covers. */
+  checkWhole(): void {
+    const written = Buffer.from(this.#next.checksums.toArray().buffer)
+    if (written.equals(Buffer.from(this.#reread.toArray().buffer))) return
+    throw unverified('a block of the copy does not read back as written')
+  }
+}
+
+function checkCounts(old: Generation, next: Generation, copier: VacuumCopier): void {
+  const expected = old.map.liveCount - copier.countExpired()
+  if (next.map.liveCount === expected) return
+  throw unverified(`the copy has ${next.map.liveCount} live needles, ${expected} were expected`)
+}
+
+function unverified(why: string): StoreError {
+  return new StoreError('VACUUM_UNVERIFIED', `${why}; the old files stay in use`)
+}
+
+/**
+ * What cannot be removed now is removed at the next start; the error of the vacuum matters more.
+ */
+async function removeDrafts(host: VacuumHost): Promise<void> {
+  const { disk, logger, paths } = host
+  try {
+    for (const path of vacuumDrafts(paths)) {
+      if ((await disk.stat(path)) !== undefined) await disk.unlink(path)
+    }
+  } catch (error) {
+    logger.warn('vacuum.drafts_left', { volume: paths.base, error: String(error) })
+  }
+}

@@ -1,0 +1,102 @@
+import { dirname } from 'node:path'
+import { LIMITS } from '../base/limits.ts'
+import { parseReplicaPlacement } from '../base/replica-placement.ts'
+import { isStoreError, StoreError } from '../base/store-error.ts'
+import { encodeSuperBlock, type SuperBlock } from '../format/super-block.ts'
+import { decodeVolumeInfo, emptyVolumeInfo, type VolumeInfo } from '../format/volume-info.ts'
+import { type Disk, readFile, writeFully } from '../runtime/disk.ts'
+import type { Generation } from './generation.ts'
+import { type RecoveryReport, recoverGeneration } from './recovery.ts'
+import { finishInterruptedVacuum } from './vacuum-switch.ts'
+import type { VolumePaths } from './volume-paths.ts'
+
+const FAILED_MARKER_MAX_BYTES = 4096
+
+export interface OpenedFiles {
+  readonly generation: Generation
+  readonly report: RecoveryReport
+  readonly info: VolumeInfo
+  /** What the sync failure of an earlier run left behind. */
+  readonly failure: string | undefined
+}
+
+/**
+ * Opens the files of a volume, first finishing whatever was interrupted.
+ *
+ * @throws {StoreError} PATH_NOT_FOUND, SUPER_BLOCK_CORRUPT, VERSION_UNSUPPORTED,
+ * VOLUME_INFO_CORRUPT, DISK_FAILED.
+ */
+export async function openVolumeFiles(
+  disk: Disk,
+  paths: VolumePaths,
+  options: { readonly isSynced: boolean },
+): Promise<OpenedFiles> {
+  await finishInterruptedVacuum(disk, paths)
+  const info = await readVolumeInfo(disk, paths)
+  if (info.files.length > 0) {
+    throw new StoreError('VERSION_UNSUPPORTED', `the data of ${paths.base} is in a remote tier`)
+  }
+  const failure = await readFailedMarker(disk, paths)
+  const { generation, report } = await recoverGeneration(disk, paths, {
+    isSynced: options.isSynced,
+    offsetBytes: info.bytesOffset === 5 ? 5 : 4,
+  })
+  return { generation, report, info, failure }
+}
+
+/**
+ * Makes the `.dat` file of a new volume. When this returns the volume survives a power cut; until
+ * then there is no file by its name, so a start never meets half a super block.
+ *
+ * @throws {StoreError} VOLUME_EXISTS, DISK_FULL, DISK_FAILED, DIRECTORY_UNUSABLE.
+ */
+export async function createVolumeFiles(
+  disk: Disk,
+  paths: VolumePaths,
+  superBlock: SuperBlock,
+): Promise<void> {
+  // Files beside a lost `.dat` may save something yet, and a new volume must not take them for its
+  // own.
+  const { dat, idx, sum, vif, failed, commitMarker } = paths
+  for (const path of [dat, idx, sum, vif, failed, commitMarker]) {
+    if ((await disk.stat(path)) === undefined) continue
+    throw new StoreError('VOLUME_EXISTS', `${path} is there already`)
+  }
+  const draft = `${paths.dat}.tmp`
+  {
+    await using file = await disk.open(draft, 'create')
+    await file.truncate(0)
+    await writeFully(file, [encodeSuperBlock(superBlock)], 0)
+    await file.datasync()
+  }
+  await disk.rename(draft, paths.dat)
+  await disk.syncDirectory(dirname(paths.dat))
+}
+
+/** An absent `.vif` says nothing, like an empty one. */
+export async function readVolumeInfo(disk: Disk, paths: VolumePaths): Promise<VolumeInfo> {
+  const { sizeBytes = 0 } = (await disk.stat(paths.vif)) ?? {}
+  if (sizeBytes > LIMITS.volumeInfoMax.value) {
+    throw new StoreError('VOLUME_INFO_CORRUPT', `${paths.vif} has ${sizeBytes} bytes`)
+  }
+  try {
+    const bytes = await readFile(disk, paths.vif, LIMITS.volumeInfoMax.value)
+    const info = decodeVolumeInfo(bytes.toString('utf8')) ?? emptyVolumeInfo()
+    // Checked here, so that a bad one is met when the volume is opened.
+    if (info.replication !== '') parseReplicaPlacement(info.replication)
+    return info
+  } catch (error) {
+    if (isStoreError(error, 'PATH_NOT_FOUND')) return emptyVolumeInfo()
+    if (!isStoreError(error, 'REPLICA_PLACEMENT_INVALID')) throw error
+    throw new StoreError('VOLUME_INFO_CORRUPT', `${paths.vif}: ${error.message}`, { cause: error })
+  }
+}
+
+async function readFailedMarker(disk: Disk, paths: VolumePaths): Promise<string | undefined> {
+  try {
+    return (await readFile(disk, paths.failed, FAILED_MARKER_MAX_BYTES)).toString('utf8').trim()
+  } catch (error) {
+    if (isStoreError(error, 'PATH_NOT_FOUND')) return undefined
+    throw error
+  }
+}

@@ -1,0 +1,143 @@
+import { LIMITS } from '../base/limits.ts'
+import { isStoreError, StoreError } from '../base/store-error.ts'
+import { type Needle, recordBytes, viewOf } from '../format/needle.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Logger } from '../runtime/logger.ts'
+import type { Generation } from './generation.ts'
+import type { NeedleLocation } from './needle-map.ts'
+import {
+  checkRecord,
+  expiresAtMs,
+  LargeNeedle,
+  type NeedleRequest,
+  notFound,
+  type RecordSource,
+} from './needle-reader.ts'
+import { type ReadBuffer, ReadSlab } from './read-buffer.ts'
+import type { VolumePaths } from './volume-paths.ts'
+
+/** Looking at the clock costs a tenth of a small read. */
+const READS_PER_TIMED_READ = 4
+
+export interface ReadRequest extends NeedleRequest {
+  /** Also read what was deleted, until a vacuum removes it. */
+  readonly readDeleted?: boolean
+}
+
+/**
+ * Finds and reads needles: one lookup, one read, then header, cookie, checksum and time to live are
+ * checked. Map and files are taken from one generation in one turn, so a vacuum in between does no
+ * harm.
+ */
+export class VolumeReader {
+  readonly #clock: Clock
+  readonly #logger: Logger
+  readonly #paths: VolumePaths
+  readonly #location: NeedleLocation = { offsetBytes: 0, sizeBytes: 0, isDeleted: false }
+  readonly #slab = new ReadSlab()
+  #readCount = 0
+  #wasSlow = false
+
+  constructor(parts: { readonly clock: Clock; readonly logger: Logger }, paths: VolumePaths) {
+    this.#clock = parts.clock
+    this.#logger = parts.logger
+    this.#paths = paths
+  }
+
+  /** As `Volume.readWarm`. */
+  readWarm(
+    generation: Generation,
+    request: ReadRequest,
+    into: ReadBuffer | undefined,
+  ): Needle | undefined {
+    const location = this.#locate(generation, request)
+    const { offsetBytes } = location
+    const length = recordBytes(location.sizeBytes, generation.version)
+    if (length > LIMITS.syncReadMax.value) return undefined
+    if (!generation.warm.isWarm(offsetBytes, offsetBytes + length)) return undefined
+    const isRoomy = into !== undefined && length <= into.bytes.length
+    const { bytes, view } = isRoomy ? into : this.#slab.take(length)
+    const at = isRoomy ? 0 : this.#slab.at
+    const got = this.#readTimed(generation, bytes, at, length, offsetBytes)
+    return this.#checkExpiry(
+      generation,
+      this.#check(generation, request, location, { bytes, view, at, end: at + got }),
+    )
+  }
+
+  /** As `Volume.read`. */
+  async read(generation: Generation, request: ReadRequest): Promise<Needle | LargeNeedle> {
+    const location = { ...this.#locate(generation, request) }
+    const { offsetBytes } = location
+    const length = recordBytes(location.sizeBytes, generation.version)
+    if (length > LIMITS.wholeReadMax.value) {
+      return this.#checkExpiry(generation, await LargeNeedle.open(generation, request, location))
+    }
+    using _held = generation.retain()
+    const record = Buffer.allocUnsafe(length)
+    const got = await generation.dat.read(record, 0, length, offsetBytes)
+    generation.warm.warm(offsetBytes, offsetBytes + length)
+    const source = { bytes: record, view: viewOf(record), at: 0, end: got }
+    return this.#checkExpiry(generation, this.#check(generation, request, location, source))
+  }
+
+  /**
+   * Reads on this thread, and now and then looks at the clock: a slow read means that the extent
+   * was not in memory after all. Two in a row mean that memory is short, so its neighbours are
+   * doubted.
+   */
+  #readTimed(
+    generation: Generation,
+    target: Buffer,
+    at: number,
+    length: number,
+    offsetBytes: number,
+  ): number {
+    if (++this.#readCount % READS_PER_TIMED_READ !== 0) {
+      return generation.dat.readSync(target, at, length, offsetBytes)
+    }
+    const startedMs = this.#clock.monotonicMs()
+    const got = generation.dat.readSync(target, at, length, offsetBytes)
+    const isSlow = this.#clock.monotonicMs() - startedMs > LIMITS.slowReadMs.value
+    if (isSlow) generation.warm.chill(offsetBytes, offsetBytes + length, this.#wasSlow ? 8 : 0)
+    this.#wasSlow = isSlow
+    return got
+  }
+
+  #locate(generation: Generation, request: ReadRequest): NeedleLocation {
+    const location = this.#location
+    if (!generation.map.lookup(request.id, location)) throw notFound(request.id)
+    // A deleted entry of size 0 is a tombstone that outlived its needle.
+    const isGone = location.isDeleted && !(request.readDeleted && location.sizeBytes > 0)
+    if (isGone) throw notFound(request.id)
+    return location
+  }
+
+  #check(
+    generation: Generation,
+    request: ReadRequest,
+    location: NeedleLocation,
+    source: RecordSource,
+  ): Needle {
+    try {
+      return checkRecord(generation, request, location, source)
+    } catch (error) {
+      if (isStoreError(error, 'NEEDLE_CORRUPT')) {
+        const { offsetBytes } = location
+        const why = error.message
+        this.#logger.error('volume.needle_corrupt', { volume: this.#paths.base, offsetBytes, why })
+      }
+      throw error
+    }
+  }
+
+  #checkExpiry<Found extends Needle | LargeNeedle>(generation: Generation, found: Found): Found {
+    const { ttl } = generation.superBlock
+    if (!found.mayExpire && ttl.count === 0) return found
+    const attributes = found instanceof LargeNeedle ? found.attributes : found.attributes()
+    const expiresMs = expiresAtMs(attributes, ttl)
+    if (expiresMs === undefined || expiresMs > this.#clock.nowMs()) return found
+    if (found instanceof LargeNeedle) found[Symbol.dispose]()
+    throw new StoreError('NEEDLE_NOT_FOUND', 'the time of this needle is over')
+  }
+}

@@ -34,17 +34,19 @@ export function parseVolumeId(text: string): VolumeId {
 }
 
 export function cookie(value: number): Cookie {
-  assert(isUint32(value), `cookie ${value}`)
+  // Checked first: building the message costs more than all the rest, and ids are made all the
+  // time.
+  if (!isUint32(value)) assert(false, `cookie ${value}`)
   return value as Cookie
 }
 
 export function needleId(hi: number, lo: number): NeedleId {
-  assert(isUint32(hi) && isUint32(lo), `needle id ${hi}:${lo}`)
+  if (!isUint32(hi) || !isUint32(lo)) assert(false, `needle id ${hi}:${lo}`)
   return { hi, lo }
 }
 
 export function needleIdFromNumber(value: number): NeedleId {
-  assert(Number.isSafeInteger(value) && value >= 0, `needle id ${value}`)
+  if (!Number.isSafeInteger(value) || value < 0) assert(false, `needle id ${value}`)
   return { hi: Math.floor(value / TWO_32), lo: value >>> 0 }
 }
 

@@ -195,14 +195,9 @@ export class Needle {
   readonly #at: number
 
   /** @internal Use `decodeNeedle`. */
-  constructor(
-    record: { readonly view: DataView; readonly at: number },
-    sizeBytes: number,
-    version: NeedleVersion,
-    data: Buffer,
-  ) {
-    this.#view = record.view
-    this.#at = record.at
+  constructor(view: DataView, at: number, sizeBytes: number, version: NeedleVersion, data: Buffer) {
+    this.#view = view
+    this.#at = at
     this.sizeBytes = sizeBytes
     this.version = version
     this.data = data
@@ -288,9 +283,10 @@ export function decodeNeedle(
       `the needle record at byte ${at} needs ${end - at} bytes, ${sourceEnd - at} are there`,
     )
   }
-  const { dataAt, dataEnd } = dataExtent(view, bodyAt, sizeBytes, version)
+  const dataAt = version === 1 || sizeBytes === 0 ? bodyAt : bodyAt + NEEDLE_DATA_SIZE_BYTES
+  const dataEnd = dataAt + dataBytesOf(view, bodyAt, sizeBytes, version)
   const data = source.subarray(dataAt, dataEnd)
-  const needle = new Needle({ view, at }, sizeBytes, version, data)
+  const needle = new Needle(view, at, sizeBytes, version, data)
   if (sizeBytes > 0 && !matchesChecksum(crc32c(needle.data), needle.checksum)) {
     throw new StoreError('NEEDLE_CORRUPT', `checksum mismatch in the needle record at byte ${at}`)
   }
@@ -323,13 +319,22 @@ export function dataExtent(
   sizeBytes: number,
   version: NeedleVersion,
 ): DataExtent {
-  if (version === 1 || sizeBytes === 0) return { dataAt: bodyAt, dataEnd: bodyAt + sizeBytes }
+  const dataAt = version === 1 || sizeBytes === 0 ? bodyAt : bodyAt + NEEDLE_DATA_SIZE_BYTES
+  return { dataAt, dataEnd: dataAt + dataBytesOf(source, bodyAt, sizeBytes, version) }
+}
+
+function dataBytesOf(
+  source: DataView,
+  bodyAt: number,
+  sizeBytes: number,
+  version: NeedleVersion,
+): number {
+  if (version === 1 || sizeBytes === 0) return sizeBytes
   const dataBytes = sizeBytes < NEEDLE_DATA_SIZE_BYTES ? -1 : source.getUint32(bodyAt)
   if (dataBytes < 0 || NEEDLE_DATA_SIZE_BYTES + dataBytes > sizeBytes) {
     throw new StoreError('NEEDLE_CORRUPT', `data size ${dataBytes} in a body of ${sizeBytes} bytes`)
   }
-  const dataAt = bodyAt + NEEDLE_DATA_SIZE_BYTES
-  return { dataAt, dataEnd: dataAt + dataBytes }
+  return dataBytes
 }
 
 function encodeHeader(

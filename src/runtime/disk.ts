@@ -154,7 +154,8 @@ export async function readFile(disk: Disk, path: string, bytesMax: number): Prom
   if (sizeBytes > bytesMax) {
     throw new StoreError('DISK_FAILED', `${path} has ${sizeBytes} bytes, ${bytesMax} at most`)
   }
-  return readFully(file, sizeBytes, 0)
+  // Awaited here: the file is closed on the way out.
+  return await readFully(file, sizeBytes, 0)
 }
 
 const CODE_BY_ERRNO: ReadonlyMap<string, ErrorCode> = new Map([

@@ -74,7 +74,7 @@ export class BlockChecksums {
 
   /** Checksum of block `index`, with the end of what it covers. */
   block(index: number): { readonly startBytes: number; readonly endBytes: number; crc: number } {
-    assert(index < this.blockCount, `checksum block ${index} is not covered`)
+    assert(index < this.blockCount, 'a checksum block beyond what is covered')
     const startBytes = index * this.blockBytes
     const endBytes = Math.min(startBytes + this.blockBytes, this.#coveredBytes)
     const isPartial = endBytes - startBytes < this.blockBytes

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
-import { type ErrorCode, StoreError } from '../base/store-error.ts'
+import { type ErrorCode, isStoreError, StoreError } from '../base/store-error.ts'
 import { parseVolumeFileName, type VolumeName, volumeBaseName } from '../format/file-names.ts'
 import type { SuperBlock } from '../format/super-block.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -58,6 +58,8 @@ export class DiskLocation implements AsyncDisposable {
   readonly #parts: VolumeParts
   readonly #options: DiskLocationOptions
   readonly #volumes = new Map<VolumeId, StoredVolume>()
+  /** Ids whose volume is being opened or made: nobody else may do so meanwhile. */
+  readonly #underWay = new Set<VolumeId>()
   readonly #quarantine: Quarantined[] = []
   readonly #owned: DisposeStack
 
@@ -93,7 +95,7 @@ export class DiskLocation implements AsyncDisposable {
   ): Promise<DiskLocation> {
     const { disk } = parts
     await using opening = new DisposeStack()
-    await disk.createDirectory(directory)
+    await makeDirectory(disk, directory)
     opening.use(await disk.lock(join(directory, LOCK_FILE)))
     const directoryId = await readDirectoryId(parts, directory)
     const ballast = join(directory, BALLAST_FILE)
@@ -120,18 +122,24 @@ export class DiskLocation implements AsyncDisposable {
     name: { readonly collection: string; readonly volumeId: VolumeId },
     superBlock: SuperBlock,
   ): Promise<StoredVolume> {
-    if (this.#volumes.has(name.volumeId)) {
-      throw new StoreError('VOLUME_EXISTS', `volume ${name.volumeId} is in ${this.directory}`)
+    const { volumeId } = name
+    if (this.#isTaken(volumeId)) {
+      throw new StoreError('VOLUME_EXISTS', `volume ${volumeId} is in ${this.directory}`)
     }
     const refusal = this.space.refusePut(0)
     if (refusal !== undefined) throw refusal
     const paths = volumePaths(this.directory, name)
-    await this.#finishRemoval(paths)
     const options = { ...this.#volumeOptions, superBlock }
-    const volume = await Volume.create(this.#parts, paths, options)
-    const stored = { ...name, volume }
-    this.#volumes.set(name.volumeId, stored)
-    return stored
+    this.#underWay.add(volumeId)
+    try {
+      await this.#finishRemoval(paths)
+      const volume = await Volume.create(this.#parts, paths, options)
+      const stored = { ...name, volume }
+      this.#volumes.set(volumeId, stored)
+      return stored
+    } finally {
+      this.#underWay.delete(volumeId)
+    }
   }
 
   /**
@@ -200,11 +208,12 @@ export class DiskLocation implements AsyncDisposable {
   async #openVolume(name: VolumeName): Promise<void> {
     const { collection, volumeId } = name
     const paths = volumePaths(this.directory, name)
-    if (this.#volumes.has(volumeId)) {
+    if (this.#isTaken(volumeId)) {
       const error = new StoreError('VOLUME_EXISTS', `volume ${volumeId} is there twice`)
       this.#setAside(paths.dat, error)
       return
     }
+    this.#underWay.add(volumeId)
     try {
       const volume = await Volume.open(this.#parts, paths, this.#volumeOptions)
       this.#volumes.set(volumeId, { collection, volumeId, volume })
@@ -212,13 +221,29 @@ export class DiskLocation implements AsyncDisposable {
       // One bad volume must not keep the others from serving; a bug of ours must not hide here.
       if (!(error instanceof StoreError)) throw error
       this.#setAside(paths.dat, error)
+    } finally {
+      this.#underWay.delete(volumeId)
     }
+  }
+
+  #isTaken(volumeId: VolumeId): boolean {
+    return this.#volumes.has(volumeId) || this.#underWay.has(volumeId)
   }
 
   #setAside(path: string, error: StoreError): void {
     const { code, message } = error
     this.#quarantine.push({ path, code, reason: message })
     this.#parts.logger.error('volume.quarantined', { path, code, reason: message })
+  }
+}
+
+async function makeDirectory(disk: Disk, directory: string): Promise<void> {
+  try {
+    await disk.createDirectory(directory)
+  } catch (error) {
+    if (!isStoreError(error, 'TARGET_EXISTS')) throw error
+    const why = `${directory} is a file, not a directory`
+    throw new StoreError('DIRECTORY_UNUSABLE', why, { cause: error })
   }
 }
 

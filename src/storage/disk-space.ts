@@ -106,8 +106,7 @@ export class DiskSpaceGuard implements SpaceGuard {
   async makeRoom(): Promise<boolean> {
     if (!this.#hasBallast) return false
     this.#hasBallast = false
-    await using file = await this.#parts.disk.open(this.#ballastPath, 'create')
-    await file.truncate(0)
+    await this.#truncateBallast()
     this.#parts.logger.warn('disk.ballast_released', { directory: this.#directory })
     return true
   }
@@ -136,6 +135,13 @@ export class DiskSpaceGuard implements SpaceGuard {
       this.#freeBytes -= ballastBytes
     } catch (error) {
       if (!isStoreError(error, 'DISK_FULL')) throw error
+      // Half a ballast would only be in the way.
+      await this.#truncateBallast()
     }
+  }
+
+  async #truncateBallast(): Promise<void> {
+    await using file = await this.#parts.disk.open(this.#ballastPath, 'create')
+    await file.truncate(0)
   }
 }

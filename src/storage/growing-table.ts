@@ -42,7 +42,7 @@ const SLOTS_ALIGN = 256
  */
 const LOAD_MAX = 0.88
 const GROWTH = 1.2
-const LOAD_EXPECTED = 0.8
+const LOAD_EXPECTED = 0.76
 /**
  * While the table grows, 64 slots move for each insert: it has grown before it is 0.9 full. They
  * move in steps of 1024 (about 10 us) because a step must find the end of a cluster.

@@ -5,13 +5,11 @@ import { StoreError } from '../base/store-error.ts'
 import { type Ttl, ttlToMs } from '../base/ttl.ts'
 import {
   dataExtent,
-  decodeNeedle,
   decodeNeedleHeader,
   matchesChecksum,
   NEEDLE_CHECKSUM_BYTES,
   NEEDLE_DATA_AT,
   NEEDLE_HEADER_BYTES,
-  type Needle,
   recordBytes,
   viewOf,
 } from '../format/needle.ts'
@@ -24,28 +22,6 @@ export interface NeedleRequest {
   readonly id: NeedleId
   /** Compared with the stored one; undefined skips the comparison (tools, replication). */
   readonly cookie: number | undefined
-}
-
-/** Where the bytes of a record are: from `at` up to `end` of a buffer that may hold others. */
-export interface RecordSource {
-  readonly bytes: Buffer
-  readonly view: DataView
-  readonly at: number
-  readonly end: number
-}
-
-/** Decodes a whole record and makes sure it is the needle that was asked for. */
-export function checkRecord(
-  generation: Generation,
-  request: NeedleRequest,
-  location: NeedleLocation,
-  record: RecordSource,
-): Needle {
-  const { bytes, view, at, end } = record
-  const needle = decodeNeedle(bytes, at, generation.version, end, view)
-  const isRightRecord = needle.hasId(request.id) && needle.sizeBytes === location.sizeBytes
-  if (!isRightRecord || needle.cookie !== request.cookie) checkIdentity(needle, request, location)
-  return needle
 }
 
 /**
@@ -203,7 +179,12 @@ export function recordEnd(generation: Generation, location: NeedleLocation): num
   return location.offsetBytes + recordBytes(location.sizeBytes, generation.version)
 }
 
-function checkIdentity(
+/**
+ * Makes sure that a record is the needle that was asked for.
+ *
+ * @throws {StoreError} NEEDLE_CORRUPT, COOKIE_MISMATCH.
+ */
+export function checkIdentity(
   found: { readonly id: NeedleId; readonly cookie: number; readonly sizeBytes: number },
   request: NeedleRequest,
   location: NeedleLocation,

@@ -22,6 +22,7 @@ import {
   readIndexRows,
 } from './index-loader.ts'
 import { IndexLog } from './index-log.ts'
+import { LayeredNeedleMap } from './layered-needle-map.ts'
 import type { NeedleLocation } from './needle-map.ts'
 import { RecordScanner } from './record-scanner.ts'
 import {
@@ -161,7 +162,7 @@ export async function readSidecar(
 }
 
 interface VouchedIndex {
-  readonly map: HashNeedleMap
+  readonly map: LayeredNeedleMap
   readonly sidecar: ChecksumSidecar
 }
 
@@ -176,7 +177,7 @@ async function whyIndexIsNotVouched(
   }
   const { offsetBytes } = options
   const expectedCount = Math.floor(sidecar.idxBytes / indexEntryBytes(offsetBytes))
-  const map = new HashNeedleMap({ version: superBlock.version, expectedCount })
+  const map = new LayeredNeedleMap({ version: superBlock.version, expectedCount })
   const crc = await readIndexRows(oldIdx, sidecar.idxBytes, offsetBytes, (rows, length) => {
     map.loadRows(rows, length, offsetBytes)
   })

@@ -109,8 +109,11 @@ function sortRows(table: GrowableTable, range: RowRange): number {
 function fetchHomes(table: GrowableTable, first: number, end: number): void {
   const { pieces } = table
   let word = 0
+  let group = -1
   for (let row = first * ROW_WORDS; row < end * ROW_WORDS; row += ROW_WORDS) {
     const slot = sorted[row] as number
+    if (slot >>> 2 === group) continue
+    group = slot >>> 2
     const words = pieces[slot >>> PIECE_BITS]
     if (words === undefined) continue
     const at = (slot & (PIECE_SLOTS - 1)) * SLOT_WORDS

@@ -14,6 +14,8 @@ import {
 export class Store implements AsyncDisposable {
   readonly locations: readonly DiskLocation[]
   readonly #owned: DisposeStack
+  /** Volumes being made, and in which directory. */
+  readonly #underWay = new Map<VolumeId, string>()
 
   private constructor(locations: readonly DiskLocation[], owned: DisposeStack) {
     this.locations = locations
@@ -81,10 +83,20 @@ export class Store implements AsyncDisposable {
     if (this.find(name.volumeId) !== undefined) {
       throw new StoreError('VOLUME_EXISTS', `volume ${name.volumeId} is there already`)
     }
+    // Another directory may be chosen for the second of two callers.
+    const twin = this.#underWay.get(name.volumeId)
+    if (twin !== undefined) {
+      throw new StoreError('VOLUME_EXISTS', `volume ${name.volumeId} is being made in ${twin}`)
+    }
     const room = ({ space }: DiskLocation): number => space.freeBytes - space.reserveBytes
     const roomiest = [...this.locations].sort((a, b) => room(b) - room(a))[0]
     if (roomiest === undefined) throw new StoreError('DISK_FULL', 'there is no directory')
-    return roomiest.createVolume(name, superBlock)
+    this.#underWay.set(name.volumeId, roomiest.directory)
+    try {
+      return await roomiest.createVolume(name, superBlock)
+    } finally {
+      this.#underWay.delete(name.volumeId)
+    }
   }
 
   /** @throws {StoreError} VOLUME_NOT_FOUND, DISK_FAILED. */

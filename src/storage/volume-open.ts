@@ -4,7 +4,7 @@ import { parseReplicaPlacement } from '../base/replica-placement.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
 import { encodeSuperBlock, type SuperBlock } from '../format/super-block.ts'
 import { decodeVolumeInfo, emptyVolumeInfo, type VolumeInfo } from '../format/volume-info.ts'
-import { type Disk, readFile, writeFully } from '../runtime/disk.ts'
+import { type Disk, readFile, unlinkIfThere, writeFully } from '../runtime/disk.ts'
 import type { Generation } from './generation.ts'
 import { type RecoveryReport, recoverGeneration } from './recovery.ts'
 import { finishInterruptedVacuum } from './vacuum-switch.ts'
@@ -71,6 +71,19 @@ export async function createVolumeFiles(
   }
   await disk.rename(draft, paths.dat)
   await disk.syncDirectory(dirname(paths.dat))
+}
+
+/** After a failed creation: as far as the disk lets us, the name is free for another try. */
+export async function discardNewFiles(disk: Disk, paths: VolumePaths): Promise<void> {
+  try {
+    for (const path of [`${paths.dat}.tmp`, paths.sum, paths.idx, paths.dat]) {
+      await unlinkIfThere(disk, path)
+    }
+    await disk.syncDirectory(paths.directory)
+  } catch (error) {
+    // The failure of the creation is what the caller hears of.
+    if (!isStoreError(error)) throw error
+  }
 }
 
 /** An absent `.vif` says nothing, like an empty one. */

@@ -1,17 +1,16 @@
 import { LIMITS } from '../base/limits.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
-import { type Needle, recordBytes, viewOf } from '../format/needle.ts'
+import { decodeNeedle, type Needle, recordBytes, viewOf } from '../format/needle.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Generation } from './generation.ts'
 import type { NeedleLocation } from './needle-map.ts'
 import {
-  checkRecord,
+  checkIdentity,
   expiresAtMs,
   LargeNeedle,
   type NeedleRequest,
   notFound,
-  type RecordSource,
 } from './needle-reader.ts'
 import { type ReadBuffer, ReadSlab } from './read-buffer.ts'
 import type { VolumePaths } from './volume-paths.ts'
@@ -59,10 +58,7 @@ export class VolumeReader {
     const { bytes, view } = isRoomy ? into : this.#slab.take(length)
     const at = isRoomy ? 0 : this.#slab.at
     const got = this.#readTimed(generation, bytes, at, length, offsetBytes)
-    return this.#checkExpiry(
-      generation,
-      this.#check(generation, request, location, { bytes, view, at, end: at + got }),
-    )
+    return this.#check(generation, request, location, bytes, view, at, at + got)
   }
 
   /** As `Volume.read`. */
@@ -77,8 +73,7 @@ export class VolumeReader {
     const record = Buffer.allocUnsafe(length)
     const got = await generation.dat.read(record, 0, length, offsetBytes)
     generation.warm.warm(offsetBytes, offsetBytes + length)
-    const source = { bytes: record, view: viewOf(record), at: 0, end: got }
-    return this.#checkExpiry(generation, this.#check(generation, request, location, source))
+    return this.#check(generation, request, location, record, viewOf(record), 0, got)
   }
 
   /**
@@ -113,14 +108,21 @@ export class VolumeReader {
     return location
   }
 
+  /** Positional, without objects in between: this runs for every read. */
   #check(
     generation: Generation,
     request: ReadRequest,
     location: NeedleLocation,
-    source: RecordSource,
+    bytes: Buffer,
+    view: DataView,
+    at: number,
+    end: number,
   ): Needle {
     try {
-      return checkRecord(generation, request, location, source)
+      const needle = decodeNeedle(bytes, at, generation.superBlock.version, end, view)
+      const isRight = needle.hasId(request.id) && needle.sizeBytes === location.sizeBytes
+      if (!isRight || needle.cookie !== request.cookie) checkIdentity(needle, request, location)
+      return this.#checkExpiry(generation, needle)
     } catch (error) {
       if (isStoreError(error, 'NEEDLE_CORRUPT')) {
         const { offsetBytes } = location

@@ -1,6 +1,6 @@
 import { LIMITS } from '../base/limits.ts'
 import { parseReplicaPlacement, type ReplicaPlacement } from '../base/replica-placement.ts'
-import { StoreError } from '../base/store-error.ts'
+import { isStoreError, StoreError } from '../base/store-error.ts'
 import {
   type Needle,
   type NeedleInput,
@@ -28,7 +28,12 @@ import {
   vacuumGeneration,
 } from './vacuum.ts'
 import { busy, damaged, failedBefore, sealed, wideOffsets } from './volume-errors.ts'
-import { createVolumeFiles, type OpenedFiles, openVolumeFiles } from './volume-open.ts'
+import {
+  createVolumeFiles,
+  discardNewFiles,
+  type OpenedFiles,
+  openVolumeFiles,
+} from './volume-open.ts'
 import type { VolumeOptions, VolumeParts, VolumeState, VolumeStats } from './volume-options.ts'
 import type { VolumePaths } from './volume-paths.ts'
 import { type ReadRequest, VolumeReader } from './volume-reader.ts'
@@ -118,8 +123,14 @@ export class Volume implements AsyncDisposable {
     paths: VolumePaths,
     options: VolumeOptions & { readonly superBlock: SuperBlock },
   ): Promise<Volume> {
-    await createVolumeFiles(parts.disk, paths, options.superBlock)
-    return Volume.open(parts, paths, options)
+    try {
+      await createVolumeFiles(parts.disk, paths, options.superBlock)
+      return await Volume.open(parts, paths, options)
+    } catch (error) {
+      // Files that were there before are not ours.
+      if (!isStoreError(error, 'VOLUME_EXISTS')) await discardNewFiles(parts.disk, paths)
+      throw error
+    }
   }
 
   get state(): VolumeState {

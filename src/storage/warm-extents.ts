@@ -11,8 +11,9 @@ export class WarmExtents {
   #warm = new Uint8Array(FIRST_EXTENTS)
 
   isWarm(startBytes: number, endBytes: number): boolean {
+    const first = Math.floor(startBytes / EXTENT_BYTES)
     const last = Math.floor((endBytes - 1) / EXTENT_BYTES)
-    for (let extent = Math.floor(startBytes / EXTENT_BYTES); extent <= last; extent++) {
+    for (let extent = first; extent <= last; extent++) {
       if (this.#warm[extent] !== 1) return false
     }
     return true

@@ -71,10 +71,10 @@ describe('volumes of a store', () => {
     await test.open()
     expect((await test.createVolume(1)).paths.directory).toBe('/b')
     rooms['/b'] = 2
-    await Promise.all(test.store.locations.map(({ space }) => space.refresh()))
+    for (const { space } of test.store.locations) await space.refresh()
     expect((await test.createVolume(2)).paths.directory).toBe('/c')
     for (const name of Object.keys(rooms)) rooms[name] = 0.5
-    await Promise.all(test.store.locations.map(({ space }) => space.refresh()))
+    for (const { space } of test.store.locations) await space.refresh()
     await expectCode(test.createVolume(3), 'DISK_FULL')
   })
 

@@ -27,6 +27,7 @@ import { Volume } from '../dist/storage/volume.js'
 import { UNGUARDED_SPACE } from '../dist/storage/volume-options.js'
 import { volumePaths } from '../dist/storage/volume-paths.js'
 import { interleave, perSecond, report, thousands } from './measure.mjs'
+import { measureInserts, measureLookups, measureMemory, measurePacking } from './needle-map.mjs'
 
 const SIGNAL = new AbortController().signal
 const SUPER_BLOCK = {
@@ -244,5 +245,27 @@ export async function benchOpening(isQuick) {
         { atMost: 3 },
       )
     })
+  }
+}
+
+/** The needle map by itself, each measurement in a process of its own. */
+export function benchNeedleMap(isQuick) {
+  const entries = isQuick ? 1_000_000 : 10_000_000
+  const count = thousands(entries)
+  for (const shape of ['dense', 'random']) {
+    const memory = measureMemory(shape, entries)
+    const said = { value: memory.bytesPerEntryCollected, unit: 'B', detail: 'RSS a needle' }
+    report(`writable map, ${count} ${shape} ids`, said, { atMost: 24 })
+    const packing = measurePacking(shape, entries)
+    const packed = { value: packing.bytesPerEntry, unit: 'B', detail: 'RSS a needle' }
+    report(`sealed map, ${count} ${shape} ids`, packed, { atMost: 13 })
+    const lookups = measureLookups(shape, entries)
+    const { hashNs, bareNs, packedNs } = lookups
+    const detail = `${hashNs} ns, bare ${bareNs} ns; sealed ${packedNs} ns`
+    const ratio = { value: lookups.hashToBare, unit: '×', detail }
+    report(`lookup / bare probe, ${count} ${shape} ids`, ratio, { atMost: 2 })
+    const inserts = measureInserts(shape, entries)
+    const pause = { value: inserts.putMsWorst, unit: 'ms', detail: `${inserts.nsPerPut} ns a put` }
+    report(`longest put while growing, ${shape} ids`, pause, { atMost: 20 })
   }
 }

@@ -1,6 +1,6 @@
 // Usage: npm run bench -- engine [--quick]. Prints figures beside their baselines; never fails.
 import { execFileSync } from 'node:child_process'
-import { benchAppends, benchOpening, benchReads } from './engine.mjs'
+import { benchAppends, benchNeedleMap, benchOpening, benchReads } from './engine.mjs'
 import { summarize } from './measure.mjs'
 
 const [name = 'engine', ...flags] = process.argv.slice(2)
@@ -11,6 +11,7 @@ const BENCHES = {
     await benchAppends(isQuick)
     await benchReads(isQuick)
     await benchOpening(isQuick)
+    benchNeedleMap(isQuick)
   },
 }
 

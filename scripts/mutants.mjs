@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)))
 const MODEL = 'test/storage/volume-model.test.ts'
-const VACUUM = 'test/storage/vacuum.test.ts'
+const VACUUM = 'test/storage/vacuum-faults.test.ts'
 const VOLUME = 'test/storage/volume.test.ts'
 const RECOVERY = 'test/storage/recovery.test.ts'
 const LOCATION = 'test/storage/disk-location.test.ts'
@@ -41,15 +41,24 @@ const MUTANTS = [
   {
     name: 'tombstone-sync',
     file: 'src/storage/volume-writer.ts',
-    from: '    await this.#sync(generation)\n    this.#publish(',
-    to: "    if (batch[0].kind === 'put') await this.#sync(generation)\n    this.#publish(",
+    from: '      await this.#write(generation, batch)\n      await this.#sync(generation)\n',
+    to:
+      '      await this.#write(generation, batch)\n' +
+      "      if (batch[0]?.kind === 'put') await this.#sync(generation)\n",
     tests: [MODEL],
   },
   {
-    name: 'directory-sync-of-a-new-volume',
+    name: 'directory-sync-of-new-files',
     file: 'src/storage/volume-open.ts',
     from: '  await disk.syncDirectory(dirname(paths.dat))\n',
     to: '  dirname(paths.dat)\n',
+    also: [
+      {
+        file: 'src/runtime/disk.ts',
+        from: '  await disk.syncDirectory(dirname(path))\n',
+        to: '  dirname(path)\n',
+      },
+    ],
     tests: [MODEL],
   },
   {
@@ -67,10 +76,11 @@ const MUTANTS = [
   },
   {
     name: 'directory-sync-of-a-removal',
-    file: 'src/storage/disk-location.ts',
-    from: '    await disk.syncDirectory(this.directory)\n',
+    file: 'src/storage/volume-remove.ts',
+    from: 'await disk.syncDirectory(paths.directory)',
     to: '',
-    tests: [LOCATION],
+    isEverywhere: true,
+    tests: [LOCATION, 'test/storage/store.test.ts'],
   },
   {
     name: 'verify-before-switch',
@@ -90,27 +100,29 @@ const MUTANTS = [
     file: 'src/storage/volume-writer.ts',
     from: 'generation.dat.truncate(startBytes)\n      await generation.dat.datasync()\n',
     to: 'generation.dat.truncate(startBytes)\n',
-    tests: [MODEL],
-    seed: '4661',
+    tests: ['test/storage/cut-back.test.ts'],
   },
   {
     name: 'publish-after-sync',
     file: 'src/storage/volume-writer.ts',
-    from: '    await this.#sync(generation)\n    this.#publish(generation, batch, startBytes)\n',
-    to: '    this.#publish(generation, batch, startBytes)\n    await this.#sync(generation)\n',
-    tests: [VOLUME],
+    from: '      await this.#write(generation, batch)\n      await this.#sync(generation)\n',
+    to:
+      '      await this.#write(generation, batch)\n' +
+      '      this.#publish(generation, batch, startBytes)\n' +
+      '      await this.#sync(generation)\n      return\n',
+    tests: [VOLUME, 'test/storage/volume-batch.test.ts'],
   },
 ]
 
-function replaceOnce(text, { from, to }, where) {
+function replaceOnce(text, { from, to, isEverywhere }, where) {
   const parts = text.split(from)
-  if (parts.length !== 2) throw new Error(`${where}: found ${parts.length - 1} times, not once`)
+  if (parts.length < 2 || (parts.length > 2 && !isEverywhere))
+    throw new Error(`${where}: found ${parts.length - 1} times, not once`)
   return parts.join(to)
 }
 
 function runTests(directory, mutant) {
   const env = { ...process.env, CI: 'true' }
-  if (mutant.seed !== undefined) env.SEED = mutant.seed
   const args = ['vitest', 'run', '--project', 'unit', '--bail', '1', ...mutant.tests]
   return spawnSync('npx', args, { cwd: directory, env, encoding: 'utf8', timeout: 300_000 })
 }
@@ -124,19 +136,20 @@ function stripColours(text) {
 }
 
 function tryMutant(directory, mutant) {
-  const path = join(directory, mutant.file)
-  const original = readFileSync(path, 'utf8')
-  let text = original
-  for (const change of [mutant, ...(mutant.also ?? [])])
-    text = replaceOnce(text, change, mutant.name)
-  writeFileSync(path, text)
+  const originals = new Map()
   try {
+    for (const change of [mutant, ...(mutant.also ?? [])]) {
+      const path = join(directory, change.file ?? mutant.file)
+      const text = readFileSync(path, 'utf8')
+      if (!originals.has(path)) originals.set(path, text)
+      writeFileSync(path, replaceOnce(text, change, mutant.name))
+    }
     const result = runTests(directory, mutant)
-    const output = `${result.stdout}${result.stderr}`
-    const failed = /Tests .*?(\d+) failed/.exec(stripColours(output))
+    const output = stripColours(`${result.stdout}${result.stderr}`)
+    const failed = /Tests .*?(\d+) failed/.exec(output)
     return { isNoticed: result.status !== 0 && failed !== null, output }
   } finally {
-    writeFileSync(path, original)
+    for (const [path, text] of originals) writeFileSync(path, text)
   }
 }
 

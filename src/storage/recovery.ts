@@ -39,6 +39,8 @@ const BREAKS_MAX = 64
 export interface RecoveryReport {
   /** False: there was no `.sum` to say what had been synced. */
   readonly hadSidecar: boolean
+  /** What `.sum` says; it has a checksum, while a flipped bit in `.vif` may go unnoticed. */
+  readonly wasSealed: boolean
   /** Why `.idx` was made anew from `.dat`; undefined when it was taken as it stood. */
   readonly indexRebuilt: string | undefined
   /** Records found behind the watermark and indexed. */
@@ -429,6 +431,7 @@ function toRecovered(
     generation,
     report: {
       hadSidecar: found.sidecar !== undefined,
+      wasSealed: found.sidecar?.isSealed ?? false,
       indexRebuilt,
       tailNeedles: result.needles,
       cutBytes: result.isTailTorn ? datBytes - endBytes : 0,

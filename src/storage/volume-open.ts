@@ -3,8 +3,13 @@ import { LIMITS } from '../base/limits.ts'
 import { parseReplicaPlacement } from '../base/replica-placement.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
 import { encodeSuperBlock, type SuperBlock } from '../format/super-block.ts'
-import { decodeVolumeInfo, emptyVolumeInfo, type VolumeInfo } from '../format/volume-info.ts'
-import { type Disk, readFile, unlinkIfThere, writeFully } from '../runtime/disk.ts'
+import {
+  decodeVolumeInfo,
+  emptyVolumeInfo,
+  encodeVolumeInfo,
+  type VolumeInfo,
+} from '../format/volume-info.ts'
+import { type Disk, readFile, replaceFile, unlinkIfThere, writeFully } from '../runtime/disk.ts'
 import type { Generation } from './generation.ts'
 import { type RecoveryReport, recoverGeneration } from './recovery.ts'
 import { finishInterruptedVacuum } from './vacuum-switch.ts'
@@ -103,6 +108,18 @@ export async function readVolumeInfo(disk: Disk, paths: VolumePaths): Promise<Vo
     if (!isStoreError(error, 'REPLICA_PLACEMENT_INVALID')) throw error
     throw new StoreError('VOLUME_INFO_CORRUPT', `${paths.vif}: ${error.message}`, { cause: error })
   }
+}
+
+/** Makes `.vif` say that the volume is sealed, if it does not yet. Durable when it returns. */
+export async function markSealed(
+  disk: Disk,
+  paths: VolumePaths,
+  info: VolumeInfo,
+): Promise<VolumeInfo> {
+  if (info.readOnly) return info
+  const sealed = { ...info, version: 3, readOnly: true }
+  await replaceFile(disk, paths.vif, Buffer.from(encodeVolumeInfo(sealed)))
+  return sealed
 }
 
 async function readFailedMarker(disk: Disk, paths: VolumePaths): Promise<string | undefined> {

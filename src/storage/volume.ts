@@ -9,7 +9,6 @@ import {
 } from '../format/needle.ts'
 import type { NeedleAttributes } from '../format/needle-attributes.ts'
 import type { SuperBlock } from '../format/super-block.ts'
-import { encodeVolumeInfo } from '../format/volume-info.ts'
 import { replaceFile } from '../runtime/disk.ts'
 import { yieldTurn } from '../runtime/yield-turn.ts'
 import { Checkpointer, type CheckpointHost } from './checkpointer.ts'
@@ -31,6 +30,7 @@ import { busy, damaged, failedBefore, sealed, wideOffsets } from './volume-error
 import {
   createVolumeFiles,
   discardNewFiles,
+  markSealed,
   type OpenedFiles,
   openVolumeFiles,
 } from './volume-open.ts'
@@ -84,7 +84,7 @@ export class Volume implements AsyncDisposable {
     this.#generation = opened.generation
     this.#info = opened.info
     this.recovery = opened.report
-    this.#isSealed = opened.info.readOnly
+    this.#isSealed = opened.info.readOnly || opened.report.wasSealed
     if (opened.failure !== undefined) this.#failure = failedBefore(paths, opened.failure)
     this.#writer = new VolumeWriter(
       { host: this.#writerHost(), clock: parts.clock },
@@ -113,6 +113,8 @@ export class Volume implements AsyncDisposable {
     const isNew = !hadSidecar || indexRebuilt !== undefined || tailNeedles > 0
     const isSound = damage === undefined && opened.failure === undefined
     const isOurs = isSound && !opened.generation.log.isReadOnly
+    // A `.vif` that was lost or altered since says so again.
+    if (isOurs && volume.#isSealed) volume.#info = await markSealed(parts.disk, paths, opened.info)
     if (isNew && isOurs) await volume.#checkpointOrWarn(false)
     return volume
   }
@@ -264,12 +266,9 @@ export class Volume implements AsyncDisposable {
   async seal(): Promise<void> {
     this.#checkOpen()
     if (this.#vacuuming !== undefined) throw busy(this.paths)
-    const refusal = this.#refuseWrite()
-    if (refusal !== undefined) throw refusal
-    const { disk } = this.#parts
+    this.#checkWritable()
     await this.#writer.between(async () => {
-      this.#info = { ...this.#info, version: 3, readOnly: true }
-      await replaceFile(disk, this.paths.vif, Buffer.from(encodeVolumeInfo(this.#info)))
+      this.#info = await markSealed(this.#parts.disk, this.paths, this.#info)
       this.#isSealed = true
     })
     await this.#checkpointer.run({ isClean: false })
@@ -299,8 +298,7 @@ export class Volume implements AsyncDisposable {
   /** Writes `.sum` now, so that the next start has nothing to scan. */
   async checkpoint(): Promise<void> {
     this.#checkOpen()
-    const refusal = this.#refuseWrite()
-    if (refusal !== undefined) throw refusal
+    this.#checkWritable()
     await this.#checkpointer.run({ isClean: false })
   }
 
@@ -366,6 +364,11 @@ export class Volume implements AsyncDisposable {
   #checkOpen(): void {
     if (this.#closing === undefined) return
     throw new StoreError('CLOSED', `volume ${this.paths.base} is closed`)
+  }
+
+  #checkWritable(): void {
+    const refusal = this.#refuseWrite()
+    if (refusal !== undefined) throw refusal
   }
 
   #refuseWrite(): StoreError | undefined {

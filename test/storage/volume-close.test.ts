@@ -207,6 +207,17 @@ describe('a sealed volume', () => {
     expect((await test.read(2))?.toString()).toBe('needle 2')
   })
 
+  test('stays sealed when its .vif is lost: the .sum, which has a checksum, says so too', async () => {
+    await using test = await TestVolume.create()
+    await test.put(1, 'x')
+    await test.volume.seal()
+    await test.close()
+    await test.disk.unlink(PATHS.vif)
+    await test.open()
+    expect(test.volume.state).toBe('sealed')
+    await expectCode(test.put(2, 'y'), 'VOLUME_SEALED')
+  })
+
   test('refuses puts that waited while it was sealed, or took them before: none is in between', async () => {
     for (let turns = 0; turns < 12; turns++) {
       await using test = await TestVolume.create({ seed: turns })

@@ -23,6 +23,7 @@ const RECORDS_PER_TURN = 512
 export interface CopyOptions {
   /** Carry tombstones over, for other copies of the volume that may not have seen them. */
   readonly keepTombstones: boolean
+  readonly onProgress: (doneBytes: number) => void
   readonly nowMs: number
   readonly signal: AbortSignal
 }
@@ -69,7 +70,10 @@ export class VacuumCopier {
     let count = 0
     for (let record = await scanner.next(); record !== undefined; record = await scanner.next()) {
       await this.#copy(record)
-      if (++count % RECORDS_PER_TURN === 0) await yieldTurn()
+      if (++count % RECORDS_PER_TURN === 0) {
+        this.#options.onProgress(scanner.positionBytes)
+        await yieldTurn()
+      }
       if (this.#options.signal.aborted) throw new StoreError('CANCELLED', 'vacuum was cancelled')
     }
     if (scanner.end !== 'end') {
@@ -78,6 +82,7 @@ export class VacuumCopier {
     }
     await this.#flush()
     this.#copiedTo = endBytes
+    this.#options.onProgress(endBytes)
   }
 
   /** How many of the needles left behind are still the current ones of their ids. */

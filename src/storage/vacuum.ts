@@ -27,6 +27,8 @@ export interface VacuumOptions {
    * are other copies: a copy that has not seen a deletion must still be able to learn of it.
    */
   readonly tombstones?: 'keep' | 'drop'
+  /** Told now and then how far the old file has been gone through. */
+  readonly onProgress?: (doneBytes: number) => void
 }
 
 export interface VacuumResult {
@@ -77,6 +79,7 @@ export async function vacuumGeneration(
   const next = building.use(await createNext(host, old))
   const copier = new VacuumCopier(old, next, superBlockBytes(old.superBlock), {
     keepTombstones,
+    onProgress: options.onProgress ?? (() => undefined),
     nowMs: host.nowMs(),
     signal,
   })

@@ -87,8 +87,11 @@ test('dump lists all records, quotes names, and says what lives', async () => {
   expect(damaged.out.match(/ bad live /g)).toHaveLength(1)
 })
 
-test('vacuum says what it freed', async () => {
+test('vacuum says what it freed, and shows its progress unless told to be quiet', async () => {
   const vacuumed = await runCli(['vacuum', '/v/1'], makeDisk())
-  expect(vacuumed).toMatchObject({ exitCode: 0, err: '' })
+  expect(vacuumed.exitCode).toBe(0)
+  expect(vacuumed.err).toMatch(/^vacuuming 1\.dat: 2\.5 MiB\n.*vacuuming 1\.dat: done\n$/s)
+  const quiet = await runCli(['vacuum', '/v/1', '--quiet'], makeDisk())
+  expect(quiet).toMatchObject({ exitCode: 0, err: '', out: vacuumed.out })
   expect(vacuumed.out).toMatch(/^\/v\/1\.dat: 2\.5 MiB before, .* after, .* freed; 298 needles\n$/)
 })

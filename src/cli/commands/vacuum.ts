@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import type { Command } from 'commander'
 import { LIMITS } from '../../base/limits.ts'
 import { isStoreError, StoreError } from '../../base/store-error.ts'
@@ -7,7 +8,12 @@ import { Volume } from '../../storage/volume.ts'
 import { UNGUARDED_SPACE } from '../../storage/volume-options.ts'
 import type { CliContext } from '../context.ts'
 import { EXIT } from '../exit.ts'
+import { showProgress } from '../progress.ts'
 import { lockDirectories, resolveVolumes } from '../volume-arguments.ts'
+
+interface VacuumFlags {
+  readonly quiet?: boolean
+}
 
 export function registerVacuum(
   program: Command,
@@ -21,13 +27,14 @@ export function registerVacuum(
         'compared before they replace the old ones. Holds the directory exclusively.',
     )
     .argument('<path...>', 'a .dat file, its name without .dat, or a directory of volumes')
-    .action(async (paths: string[]) => {
-      finish(await vacuum(context, paths))
+    .option('-q, --quiet', 'no progress')
+    .action(async (paths: string[], flags: VacuumFlags) => {
+      finish(await vacuum(context, paths, flags))
     })
 }
 
-async function vacuum(context: CliContext, args: string[]): Promise<number> {
-  const { disk, out, signal } = context
+async function vacuum(context: CliContext, args: string[], flags: VacuumFlags): Promise<number> {
+  const { disk, out } = context
   const volumes = await resolveVolumes(disk, args)
   await using _locks = await lockDirectories(disk, volumes)
   const parts = { ...context, space: UNGUARDED_SPACE }
@@ -37,7 +44,7 @@ async function vacuum(context: CliContext, args: string[]): Promise<number> {
   } as const
   for (const { paths } of volumes) {
     await using volume = await Volume.open(parts, paths, options)
-    const { bytesBefore, bytesAfter, needles } = await vacuumNamed(volume, signal)
+    const { bytesBefore, bytesAfter, needles } = await vacuumNamed(context, volume, flags)
     const sizes = `${formatBytes(bytesBefore)} before, ${formatBytes(bytesAfter)} after`
     const freed = `${formatBytes(bytesBefore - bytesAfter)} freed`
     await out.line(`${paths.dat}: ${sizes}, ${freed}; ${needles} needles`)
@@ -46,9 +53,17 @@ async function vacuum(context: CliContext, args: string[]): Promise<number> {
 }
 
 /** With several volumes, an error must say which one it is about. */
-async function vacuumNamed(volume: Volume, signal: AbortSignal): Promise<VacuumResult> {
+async function vacuumNamed(
+  context: CliContext,
+  volume: Volume,
+  flags: VacuumFlags,
+): Promise<VacuumResult> {
+  const label = `vacuuming ${basename(volume.paths.dat)}`
+  const totalBytes = volume.stats.datBytes
+  using progress = showProgress(context, { label, totalBytes, isQuiet: flags.quiet === true })
   try {
-    return await volume.vacuum({}, signal)
+    const onProgress = (doneBytes: number): void => progress.update(doneBytes)
+    return await volume.vacuum({ onProgress }, context.signal)
   } catch (error) {
     const { base, dat } = volume.paths
     if (!isStoreError(error) || error.message.includes(base)) throw error

@@ -10,7 +10,6 @@ import {
   NEEDLE_CHECKSUM_BYTES,
   NEEDLE_DATA_AT,
   NEEDLE_HEADER_BYTES,
-  recordBytes,
   viewOf,
 } from '../format/needle.ts'
 import { decodeAttributes, type NeedleAttributes } from '../format/needle-attributes.ts'
@@ -171,12 +170,13 @@ export function expiresAtMs(attributes: NeedleAttributes, volumeTtl: Ttl): numbe
   return attributes.lastModifiedS * 1000 + ttlMs
 }
 
-export function notFound(id: NeedleId): StoreError {
-  return new StoreError('NEEDLE_NOT_FOUND', `there is no needle ${formatNeedleId(id)}`)
+export function cookieMismatch(id: NeedleId): StoreError {
+  const why = `the cookie does not belong to needle ${formatNeedleId(id)}`
+  return new StoreError('COOKIE_MISMATCH', why)
 }
 
-export function recordEnd(generation: Generation, location: NeedleLocation): number {
-  return location.offsetBytes + recordBytes(location.sizeBytes, generation.version)
+export function notFound(id: NeedleId): StoreError {
+  return new StoreError('NEEDLE_NOT_FOUND', `there is no needle ${formatNeedleId(id)}`)
 }
 
 /**
@@ -194,10 +194,7 @@ export function checkIdentity(
     throw corrupt(request, `another record lies at byte ${location.offsetBytes}`)
   }
   if (request.cookie !== undefined && found.cookie !== request.cookie) {
-    throw new StoreError(
-      'COOKIE_MISMATCH',
-      `the cookie does not belong to needle ${formatNeedleId(id)}`,
-    )
+    throw cookieMismatch(id)
   }
 }
 

@@ -1,7 +1,7 @@
 import { copyCount, type ReplicaPlacement } from '../base/replica-placement.ts'
 import { StoreError } from '../base/store-error.ts'
 import { encodeSuperBlock, superBlockBytes } from '../format/super-block.ts'
-import { type Disk, readFully, writeFully } from '../runtime/disk.ts'
+import { type Disk, readFully, unlinkIfThere, writeFully } from '../runtime/disk.ts'
 import { DisposeStack } from '../runtime/dispose-stack.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { yieldTurn } from '../runtime/yield-turn.ts'
@@ -212,9 +212,7 @@ function unverified(why: string): StoreError {
 async function removeDrafts(host: VacuumHost): Promise<void> {
   const { disk, logger, paths } = host
   try {
-    for (const path of vacuumDrafts(paths)) {
-      if ((await disk.stat(path)) !== undefined) await disk.unlink(path)
-    }
+    for (const path of vacuumDrafts(paths)) await unlinkIfThere(disk, path)
   } catch (error) {
     logger.warn('vacuum.drafts_left', { volume: paths.base, error: String(error) })
   }

@@ -1,6 +1,5 @@
-import { formatNeedleId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
-import { isStoreError, StoreError } from '../base/store-error.ts'
+import { isStoreError } from '../base/store-error.ts'
 import {
   decodeNeedle,
   decodeNeedleHeader,
@@ -13,6 +12,7 @@ import {
 import { readFully } from '../runtime/disk.ts'
 import type { Generation } from './generation.ts'
 import type { NeedleLocation } from './needle-map.ts'
+import { cookieMismatch } from './needle-reader.ts'
 import type { BatchEntry, PendingDelete, PendingPut } from './pending-write.ts'
 
 /** What is stored under the id of a write: found once per write to an id that is known. */
@@ -35,7 +35,7 @@ export async function checkPutOverStored(
   const { header } = stored
   // A record that cannot be read has no cookie to compare; writing over it heals the needle.
   if (header !== undefined && header.cookie !== put.needle.cookie) {
-    put.reject(cookieMismatch(put))
+    put.reject(cookieMismatch(put.id))
     return undefined
   }
   if (header !== undefined && (await isUnchanged(generation, put, location))) {
@@ -54,7 +54,7 @@ export async function checkDelete(
 ): Promise<BatchEntry | undefined> {
   const { header } = await readStored(generation, write, location)
   if (header !== undefined && write.cookie !== undefined && header.cookie !== write.cookie) {
-    write.reject(cookieMismatch(write))
+    write.reject(cookieMismatch(write.id))
     return undefined
   }
   const checksumAt = location.offsetBytes + NEEDLE_HEADER_BYTES + location.sizeBytes
@@ -109,11 +109,4 @@ async function isUnchanged(
     if (isStoreError(error, 'NEEDLE_CORRUPT')) return false
     throw error
   }
-}
-
-function cookieMismatch(write: PendingPut | PendingDelete): StoreError {
-  return new StoreError(
-    'COOKIE_MISMATCH',
-    `the cookie does not belong to needle ${formatNeedleId(write.id)}`,
-  )
 }

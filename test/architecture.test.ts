@@ -22,6 +22,21 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   jobs: ['base', 'runtime', 'net', 'client'],
   master: ['base', 'runtime', 'metadata', 'namespace', 'net', 'jobs'],
   gateway: ['base', 'runtime', 'namespace', 'net', 'client'],
+  // The composition of all of the above in one process, for the command line and for applications.
+  server: [
+    'base',
+    'runtime',
+    'format',
+    'storage',
+    'metadata',
+    'namespace',
+    'net',
+    'client',
+    'volume',
+    'jobs',
+    'master',
+    'gateway',
+  ],
 }
 
 /** Pure code: what it does depends on its arguments alone. */

@@ -1,0 +1,45 @@
+import type { FileId } from '../base/file-id.ts'
+import type { VolumeId } from '../base/ids.ts'
+import type { Needle } from '../format/needle.ts'
+import type { NodeLocation } from '../net/master-api.ts'
+import type {
+  DeleteAnswer,
+  DeleteRequest,
+  NeedleContent,
+  PutAnswer,
+  PutRequest,
+  PutStreamRequest,
+  ReadRequest,
+} from '../net/volume-api.ts'
+import type { LargeNeedle } from '../storage/needle-reader.ts'
+import type { ReadBuffer } from '../storage/read-buffer.ts'
+
+/**
+ * The needles of this server, as the HTTP side sees them: in the thread that owns the volumes, or
+ * in a data thread that shares their index. Write tokens are checked behind it, read tokens before.
+ */
+export interface NeedleAccess {
+  isLocal(volumeId: VolumeId): boolean
+
+  /**
+   * As `Volume.readWarm`: undefined means use `read`.
+   *
+   * @throws {StoreError} VOLUME_NOT_FOUND, NEEDLE_NOT_FOUND, COOKIE_MISMATCH, NEEDLE_CORRUPT.
+   */
+  readWarm(fileId: FileId, readDeleted: boolean, into: ReadBuffer): Needle | undefined
+
+  /** As `Volume.read`. */
+  read(fileId: FileId, readDeleted: boolean): Promise<Needle | LargeNeedle>
+
+  put(request: PutRequest, signal: AbortSignal): Promise<PutAnswer>
+
+  putStream(request: PutStreamRequest, signal: AbortSignal): Promise<PutAnswer>
+
+  delete(request: DeleteRequest, signal: AbortSignal): Promise<DeleteAnswer>
+
+  /** A needle of any volume of the cluster, here or elsewhere. */
+  fetch(request: ReadRequest, signal: AbortSignal): Promise<NeedleContent>
+
+  /** The servers that hold a volume, as the master knows them; empty: none, or not known. */
+  locate(volumeId: VolumeId, signal: AbortSignal): Promise<readonly NodeLocation[]>
+}

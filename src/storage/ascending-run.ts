@@ -1,3 +1,5 @@
+import type { NeedleId } from '../base/ids.ts'
+
 const WORDS_PER_ENTRY = 3
 const OFFSET = 1
 const SIZE = 2
@@ -6,17 +8,25 @@ const NEIGHBOURS_MAX = 6
 /** Ids whose upper half changes more often than this are better off in a hash map. */
 const ENTRIES_PER_GROUP_MIN = 64
 
+/** What a reader in another thread needs; see `AscendingRun.over`. */
+export interface SharedRun {
+  readonly words: SharedArrayBuffer
+  readonly count: number
+  readonly groupHi: readonly number[]
+  readonly groupStart: readonly number[]
+}
+
 /**
  * Entries in ascending order of their ids, 12 bytes each: the lower half of the id, offset in
  * units, size (its complement when deleted). Entries whose ids share the upper half form a group.
  * Only appended to; offset and size of an entry may change later.
  */
 export class AscendingRun {
-  readonly #words: Int32Array
+  #words: Int32Array
   readonly #capacity: number
   /** Upper half of the ids of each group, and where it starts. */
-  readonly #groupHi: number[] = []
-  readonly #groupStart: number[] = []
+  #groupHi: number[] = []
+  #groupStart: number[] = []
   #count = 0
   #lastHi = -1
   #lastLo = -1
@@ -26,8 +36,34 @@ export class AscendingRun {
     this.#words = new Int32Array(new SharedArrayBuffer(capacity * WORDS_PER_ENTRY * 4))
   }
 
+  /** The same entries, for reading in another thread. Appending to either ends that. */
+  static over(shared: SharedRun): AscendingRun {
+    const run = new AscendingRun(0)
+    run.#words = new Int32Array(shared.words)
+    run.#count = shared.count
+    run.#groupHi = [...shared.groupHi]
+    run.#groupStart = [...shared.groupStart]
+    run.#lastHi = shared.groupHi.at(-1) ?? -1
+    run.#lastLo = shared.count === 0 ? -1 : run.#loAt(shared.count - 1)
+    return run
+  }
+
+  share(): SharedRun {
+    return {
+      words: this.#words.buffer as SharedArrayBuffer,
+      count: this.#count,
+      groupHi: this.#groupHi,
+      groupStart: this.#groupStart,
+    }
+  }
+
   get count(): number {
     return this.#count
+  }
+
+  /** 0 when there is none. */
+  get highestId(): NeedleId {
+    return { hi: Math.max(this.#lastHi, 0), lo: Math.max(this.#lastLo, 0) }
   }
 
   get memoryBytes(): number {
@@ -107,6 +143,10 @@ export class AscendingRun {
       const lo = (this.#words[index * WORDS_PER_ENTRY] as number) >>> 0
       each(this.#groupHi[group] as number, lo, this.offsetUnits(index), this.size(index))
     }
+  }
+
+  #loAt(index: number): number {
+    return (this.#words[index * WORDS_PER_ENTRY] as number) >>> 0
   }
 
   #beginGroup(hi: number): boolean {

@@ -10,7 +10,7 @@ import type { VolumePaths } from './volume-paths.ts'
 /** What a checkpoint needs of its volume. */
 export interface CheckpointHost {
   generation(): Generation
-  readonly isSealed: boolean
+  isSealed(): boolean
   /** Runs a step while nothing is being written. */
   between<Result>(step: () => Promise<Result>): Promise<Result>
   /** Syncs `.dat` where that has not been done with every write. */
@@ -86,7 +86,7 @@ export class Checkpointer implements Disposable {
     using _held = generation.retain()
     const bytes = await host.between(async () => {
       await generation.log.flush()
-      return encodeSidecarOf(generation, { isClean, isSealed: host.isSealed })
+      return encodeSidecarOf(generation, { isClean, isSealed: host.isSealed() })
     })
     await host.syncDat(generation)
     await generation.log.file.datasync()

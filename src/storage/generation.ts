@@ -5,7 +5,9 @@ import type { DiskFile } from '../runtime/disk.ts'
 import type { AppendClock } from './append-clock.ts'
 import type { BlockChecksums } from './block-checksums.ts'
 import type { IndexLog } from './index-log.ts'
-import type { NeedleMap } from './needle-map.ts'
+import type { NeedleLocation, NeedleMap } from './needle-map.ts'
+import { LargeNeedle, type NeedleRequest } from './needle-reader.ts'
+import type { SharedNeedleMap } from './shared-needle-map.ts'
 import { WarmExtents } from './warm-extents.ts'
 
 interface GenerationParts {
@@ -16,6 +18,16 @@ interface GenerationParts {
   readonly checksums: BlockChecksums
   readonly clock: AppendClock
   readonly endBytes: number
+}
+
+/** What a reader in another thread needs; see `VolumeView`. */
+export interface SharedGeneration {
+  readonly path: string
+  readonly superBlock: SuperBlock
+  readonly map: SharedNeedleMap
+  /** One word that differs from `stamp` once this must not be used any more. */
+  readonly stampWord: SharedArrayBuffer
+  readonly stamp: number
 }
 
 /**
@@ -32,8 +44,8 @@ export class Generation implements AsyncDisposable {
   readonly checksums: BlockChecksums
   readonly clock: AppendClock
   readonly warm = new WarmExtents()
-  /** Replaced when the volume is sealed: the packed form holds the same entries. */
-  map: NeedleMap
+  #map: NeedleMap
+  readonly #stamp = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
   endBytes: number
   #readers = 0
   #whenUnread: (() => void) | undefined
@@ -43,10 +55,20 @@ export class Generation implements AsyncDisposable {
     this.superBlock = parts.superBlock
     this.dat = parts.dat
     this.log = parts.log
-    this.map = parts.map
+    this.#map = parts.map
     this.checksums = parts.checksums
     this.clock = parts.clock
     this.endBytes = parts.endBytes
+  }
+
+  get map(): NeedleMap {
+    return this.#map
+  }
+
+  /** When the volume is sealed: the packed form holds the same entries. */
+  set map(map: NeedleMap) {
+    this.#map = map
+    this.retire()
   }
 
   get version(): NeedleVersion {
@@ -56,6 +78,23 @@ export class Generation implements AsyncDisposable {
   /** Bytes of `.dat` that belong to no live needle: overwritten, deleted, and tombstones. */
   get garbageBytes(): number {
     return this.endBytes - superBlockBytes(this.superBlock) - this.map.liveBytes
+  }
+
+  /** `path` is that of `.dat`. */
+  share(path: string): SharedGeneration {
+    const { superBlock } = this
+    const stamp = Atomics.load(this.#stamp, 0)
+    return { path, superBlock, map: this.#map.share(), stampWord: this.#stamp.buffer, stamp }
+  }
+
+  /** What was shared so far is not to be used any more: another map or generation takes over. */
+  retire(): void {
+    Atomics.add(this.#stamp, 0, 1)
+  }
+
+  /** As `LargeNeedle.open`. */
+  openLarge(request: NeedleRequest, location: NeedleLocation): Promise<LargeNeedle> {
+    return LargeNeedle.open(this, request, location)
   }
 
   /** Keeps the files open while an asynchronous read uses them. */
@@ -77,6 +116,7 @@ export class Generation implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.retire()
     if (this.#readers > 0) {
       await new Promise<void>((resolve) => {
         this.#whenUnread = resolve

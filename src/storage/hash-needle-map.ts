@@ -6,12 +6,14 @@ import { NEEDLE_ALIGN_BYTES, type NeedleVersion, recordBytes } from '../format/n
 import { type GrowableTable, GrowingTable, type HashSharedState } from './growing-table.ts'
 import {
   type EntryVisitor,
+  HighestId,
   isRecordOffset,
   isRecordSize,
   type NeedleLocation,
   type NeedleMap,
 } from './needle-map.ts'
 import { applyRows, firstWideRow, ROWS_PER_BATCH, type RowRange } from './row-replay.ts'
+import type { SharedNeedleMap } from './shared-needle-map.ts'
 import {
   fillSlot,
   findSlot,
@@ -40,6 +42,7 @@ import {
 export class HashNeedleMap implements NeedleMap {
   readonly #growing: GrowingTable
   readonly #version: NeedleVersion
+  readonly #highest = new HighestId()
   #entryCount = 0
   #liveCount = 0
   #liveBytes = 0
@@ -64,6 +67,10 @@ export class HashNeedleMap implements NeedleMap {
 
   get memoryBytes(): number {
     return this.#growing.memoryBytes
+  }
+
+  get highestId(): NeedleId {
+    return this.#highest.value
   }
 
   lookup(id: NeedleId, into: NeedleLocation): boolean {
@@ -126,6 +133,7 @@ export class HashNeedleMap implements NeedleMap {
         this.#applyOneByOne(range)
         continue
       }
+      this.#noteHighest(range)
       const change = applyRows(this.#growing, table, range, this.#version)
       this.#entryCount += change.inserted
       this.#liveCount += change.live
@@ -136,6 +144,17 @@ export class HashNeedleMap implements NeedleMap {
   /** What a `HashNeedleMapView` needs. To be asked for again when a view says it is stale. */
   sharedState(): HashSharedState {
     return this.#growing.sharedState()
+  }
+
+  share(): SharedNeedleMap {
+    return { kind: 'hash', hash: this.sharedState() }
+  }
+
+  #noteHighest(range: RowRange): void {
+    const { view, rowBytes, start, end } = range
+    for (let at = start; at < end; at += rowBytes) {
+      this.#highest.note(view.getInt32(at), view.getInt32(at + 4))
+    }
   }
 
   /** For rows that make the map grow, or that are to be refused. */
@@ -200,6 +219,7 @@ export class HashNeedleMap implements NeedleMap {
     found: number,
     entry: { hash: number; hi: number; lo: number; offset: number; size: number },
   ): void {
+    this.#highest.note(entry.hi, entry.lo)
     const isFull = found === NO_SLOT
     const position = isFull ? this.#growing.addSlot(table, entry.hash, entry.lo) : ~found
     fillSlot(pieceAt(table, position), wordAt(position), entry)

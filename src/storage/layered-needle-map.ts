@@ -1,5 +1,5 @@
 import { assert } from '../base/assert.ts'
-import type { NeedleId } from '../base/ids.ts'
+import { compareNeedleIds, type NeedleId } from '../base/ids.ts'
 import { INDEX_ENTRY_BYTES, type OffsetBytes } from '../format/index-entry.ts'
 import { NEEDLE_ALIGN_BYTES, type NeedleVersion, recordBytes } from '../format/needle.ts'
 import { AscendingRun } from './ascending-run.ts'
@@ -11,6 +11,7 @@ import {
   type NeedleLocation,
   type NeedleMap,
 } from './needle-map.ts'
+import type { SharedNeedleMap } from './shared-needle-map.ts'
 
 /** Rows out of order that are always put up with, and then one row in so many. */
 const DISORDER_MIN = 1024
@@ -60,6 +61,11 @@ export class LayeredNeedleMap implements NeedleMap {
     return this.#run.memoryBytes + this.#recent.memoryBytes
   }
 
+  get highestId(): NeedleId {
+    const ids = [this.#run.highestId, this.#recent.highestId] as const
+    return compareNeedleIds(...ids) > 0 ? ids[0] : ids[1]
+  }
+
   /** As `HashNeedleMap.loadRows`. */
   loadRows(rows: Buffer, byteLength: number, offsetBytes: OffsetBytes): void {
     if (!this.#isRunning || offsetBytes !== 4) {
@@ -104,6 +110,11 @@ export class LayeredNeedleMap implements NeedleMap {
     into.sizeBytes = size < 0 ? ~size : size
     into.isDeleted = size < 0
     return true
+  }
+
+  /** Once all rows are loaded: from then on the run changes in place only. */
+  share(): SharedNeedleMap {
+    return { kind: 'layered', run: this.#run.share(), recent: this.#recent.sharedState() }
   }
 
   put(id: NeedleId, offsetBytes: number, sizeBytes: number): void {

@@ -1,5 +1,6 @@
 import type { NeedleId } from '../base/ids.ts'
 import { NEEDLE_ALIGN_BYTES } from '../format/needle.ts'
+import type { SharedNeedleMap } from './shared-needle-map.ts'
 
 /**
  * Filled in by a lookup: callers keep one and pass it again, so that a lookup allocates nothing.
@@ -41,6 +42,8 @@ export interface NeedleMap extends NeedleEntries {
   readonly liveBytes: number
   /** Memory this map holds, without the fixed cost of its few objects. */
   readonly memoryBytes: number
+  /** No entry, live or deleted, has a higher id. 0 when there is none. */
+  readonly highestId: NeedleId
 
   /**
    * False when this id was never seen; `into` is then unchanged. A deleted needle is found, with
@@ -60,6 +63,9 @@ export interface NeedleMap extends NeedleEntries {
   /** Shows every entry once, in no particular order. `each` must not change the map. */
   visit(each: EntryVisitor): void
 
+  /** For a reader in another thread; see `viewNeedleMap`. */
+  share(): SharedNeedleMap
+
   /**
    * Shows some entries and says where to go on; undefined when all were shown. Starts at cursor 0
    * and stops soon after `limit` entries, so that a long walk can give way to other work. Entries
@@ -67,6 +73,25 @@ export interface NeedleMap extends NeedleEntries {
    * deleted between the calls; entries that came in between are shown at most once.
    */
   visitSome(cursor: number, limit: number, each: EntryVisitor): number | undefined
+}
+
+/** Collects the highest of many ids. */
+export class HighestId {
+  #hi = 0
+  #lo = 0
+
+  /** Halves may be signed or unsigned. */
+  note(hi: number, lo: number): void {
+    const high = hi >>> 0
+    const low = lo >>> 0
+    if (high < this.#hi || (high === this.#hi && low <= this.#lo)) return
+    this.#hi = high
+    this.#lo = low
+  }
+
+  get value(): NeedleId {
+    return { hi: this.#hi, lo: this.#lo }
+  }
 }
 
 /** True for what a map can hold as the place of a record: a multiple of 8 below 32 GiB, not 0. */

@@ -11,6 +11,7 @@ import {
   WORDS_PER_ENTRY,
   writePacked,
 } from './packed-entries.ts'
+import { sharedUint32Array } from './shared-words.ts'
 
 /** Entries handled between two yields: under 5 ms, even when each waits for main memory. */
 const ENTRIES_PER_TURN = 8_192
@@ -37,9 +38,9 @@ export async function packEntries(
 ): Promise<PackedEntries> {
   const { yieldTurn } = options
   const layout = await findLayout(source, yieldTurn)
-  const starts = new Uint32Array(bucketCount(layout) + 1)
+  const starts = sharedUint32Array(bucketCount(layout) + 1)
   const count = await countBuckets(source, { layout, starts }, yieldTurn)
-  const words = new Uint32Array(count * WORDS_PER_ENTRY)
+  const words = sharedUint32Array(count * WORDS_PER_ENTRY)
   const exceptionCount = await placeEntries(source, { layout, starts, words }, options)
   await sortBuckets(starts, words, yieldTurn)
   const unfinished = {
@@ -47,8 +48,8 @@ export async function packEntries(
     count,
     starts,
     words,
-    exceptions: new Uint32Array(exceptionCount),
-    exceptionSizes: new Uint32Array(exceptionCount),
+    exceptions: sharedUint32Array(exceptionCount),
+    exceptionSizes: sharedUint32Array(exceptionCount),
   }
   await fillExceptions(source, unfinished, yieldTurn)
   return unfinished

@@ -1,5 +1,5 @@
 import { assert } from '../base/assert.ts'
-import type { NeedleId } from '../base/ids.ts'
+import { compareNeedleIds, type NeedleId } from '../base/ids.ts'
 import { type NeedleVersion, recordBytes } from '../format/needle.ts'
 import { HashNeedleMap } from './hash-needle-map.ts'
 import {
@@ -17,6 +17,8 @@ import {
   packedSize,
   visitPacked,
 } from './packed-entries.ts'
+import type { SharedNeedleMap } from './shared-needle-map.ts'
+import { sharedUint32Array } from './shared-words.ts'
 
 /** Entries looked through for deleted ones between two yields. */
 const ENTRIES_PER_TURN = 8_192
@@ -41,7 +43,7 @@ export class PackedNeedleMap implements NeedleMap {
   ) {
     this.#packed = packed
     this.#version = options.version
-    this.#deleted = new Uint32Array(Math.ceil(packed.count / 32))
+    this.#deleted = sharedUint32Array(Math.ceil(packed.count / 32))
     this.#liveCount = packed.count
     this.#liveBytes = options.liveBytes
     this.#others = options.others
@@ -91,6 +93,15 @@ export class PackedNeedleMap implements NeedleMap {
     return this.#liveCount + (this.#others?.liveCount ?? 0)
   }
 
+  get highestId(): NeedleId {
+    const { firstHi, firstLo, rangeHi, rangeLo, count } = this.#packed
+    const lo = firstLo + rangeLo
+    const isCarrying = lo >= 2 ** 32
+    const last = { hi: firstHi + rangeHi + (isCarrying ? 1 : 0), lo: lo >>> 0 }
+    const other = this.#others?.highestId ?? { hi: 0, lo: 0 }
+    return count > 0 && compareNeedleIds(last, other) > 0 ? last : other
+  }
+
   get liveBytes(): number {
     return this.#liveBytes + (this.#others?.liveBytes ?? 0)
   }
@@ -111,6 +122,11 @@ export class PackedNeedleMap implements NeedleMap {
     into.sizeBytes = packedSize(packed, index)
     into.isDeleted = this.#isDeleted(index)
     return true
+  }
+
+  share(): SharedNeedleMap {
+    const others = this.#others?.sharedState()
+    return { kind: 'packed', packed: this.#packed, deleted: this.#deleted, others }
   }
 
   /** Never: a sealed volume takes no more needles. */

@@ -42,8 +42,8 @@ export interface VacuumHost {
   readonly disk: Disk
   readonly logger: Logger
   readonly paths: VolumePaths
-  readonly isSealed: boolean
-  readonly replicaPlacement: ReplicaPlacement
+  isSealed(): boolean
+  replicaPlacement(): ReplicaPlacement
   nowMs(): number
   generation(): Generation
   between<Result>(step: () => Promise<Result>): Promise<Result>
@@ -72,7 +72,7 @@ export async function vacuumGeneration(
   const { disk, paths } = host
   const keepTombstones =
     options.tombstones === undefined
-      ? copyCount(host.replicaPlacement) > 1
+      ? copyCount(host.replicaPlacement()) > 1
       : options.tombstones === 'keep'
   await using building = new DisposeStack()
   building.defer(() => removeDrafts(host))
@@ -94,7 +94,7 @@ export async function vacuumGeneration(
       checkCounts(old, next, copier)
       await next.log.flush()
       await next.log.file.datasync()
-      const sidecar = encodeSidecarOf(next, { isClean: false, isSealed: host.isSealed })
+      const sidecar = encodeSidecarOf(next, { isClean: false, isSealed: host.isSealed() })
       await prepareSwitch(disk, paths, sidecar)
       // From here on the drafts are no longer ours to remove.
       building.move()

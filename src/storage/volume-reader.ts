@@ -4,7 +4,7 @@ import { decodeNeedle, type Needle, recordBytes, viewOf } from '../format/needle
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Generation } from './generation.ts'
-import type { NeedleLocation } from './needle-map.ts'
+import type { NeedleLocation, NeedleMap } from './needle-map.ts'
 import {
   checkIdentity,
   expiresAtMs,
@@ -13,7 +13,6 @@ import {
   notFound,
 } from './needle-reader.ts'
 import { type ReadBuffer, ReadSlab } from './read-buffer.ts'
-import type { VolumePaths } from './volume-paths.ts'
 
 /** Looking at the clock costs a tenth of a small read. */
 const READS_PER_TIMED_READ = 4
@@ -21,6 +20,12 @@ const READS_PER_TIMED_READ = 4
 export interface ReadRequest extends NeedleRequest {
   /** Also read what was deleted, until a vacuum removes it. */
   readonly readDeleted?: boolean
+}
+
+/** What is read from: a generation, or the view of one that another thread owns. */
+export interface ReadSource
+  extends Pick<Generation, 'superBlock' | 'version' | 'dat' | 'warm' | 'retain' | 'openLarge'> {
+  readonly map: Pick<NeedleMap, 'lookup'>
 }
 
 /**
@@ -31,21 +36,21 @@ export interface ReadRequest extends NeedleRequest {
 export class VolumeReader {
   readonly #clock: Clock
   readonly #logger: Logger
-  readonly #paths: VolumePaths
+  readonly #base: string
   readonly #location: NeedleLocation = { offsetBytes: 0, sizeBytes: 0, isDeleted: false }
   readonly #slab = new ReadSlab()
   #readCount = 0
   #wasSlow = false
 
-  constructor(parts: { readonly clock: Clock; readonly logger: Logger }, paths: VolumePaths) {
+  constructor(parts: { readonly clock: Clock; readonly logger: Logger }, base: string) {
     this.#clock = parts.clock
     this.#logger = parts.logger
-    this.#paths = paths
+    this.#base = base
   }
 
   /** As `Volume.readWarm`. */
   readWarm(
-    generation: Generation,
+    generation: ReadSource,
     request: ReadRequest,
     into: ReadBuffer | undefined,
   ): Needle | undefined {
@@ -62,12 +67,12 @@ export class VolumeReader {
   }
 
   /** As `Volume.read`. */
-  async read(generation: Generation, request: ReadRequest): Promise<Needle | LargeNeedle> {
+  async read(generation: ReadSource, request: ReadRequest): Promise<Needle | LargeNeedle> {
     const location = { ...this.#locate(generation, request) }
     const { offsetBytes } = location
     const length = recordBytes(location.sizeBytes, generation.version)
     if (length > LIMITS.wholeReadMax.value) {
-      return this.#checkExpiry(generation, await LargeNeedle.open(generation, request, location))
+      return this.#checkExpiry(generation, await generation.openLarge(request, location))
     }
     using _held = generation.retain()
     const record = Buffer.allocUnsafe(length)
@@ -82,7 +87,7 @@ export class VolumeReader {
    * doubted.
    */
   #readTimed(
-    generation: Generation,
+    generation: ReadSource,
     target: Buffer,
     at: number,
     length: number,
@@ -99,7 +104,7 @@ export class VolumeReader {
     return got
   }
 
-  #locate(generation: Generation, request: ReadRequest): NeedleLocation {
+  #locate(generation: ReadSource, request: ReadRequest): NeedleLocation {
     const location = this.#location
     if (!generation.map.lookup(request.id, location)) throw notFound(request.id)
     // A deleted entry of size 0 is a tombstone that outlived its needle.
@@ -110,7 +115,7 @@ export class VolumeReader {
 
   /** Positional, without objects in between: this runs for every read. */
   #check(
-    generation: Generation,
+    generation: ReadSource,
     request: ReadRequest,
     location: NeedleLocation,
     bytes: Buffer,
@@ -127,13 +132,13 @@ export class VolumeReader {
       if (isStoreError(error, 'NEEDLE_CORRUPT')) {
         const { offsetBytes } = location
         const why = error.message
-        this.#logger.error('volume.needle_corrupt', { volume: this.#paths.base, offsetBytes, why })
+        this.#logger.error('volume.needle_corrupt', { volume: this.#base, offsetBytes, why })
       }
       throw error
     }
   }
 
-  #checkExpiry<Found extends Needle | LargeNeedle>(generation: Generation, found: Found): Found {
+  #checkExpiry<Found extends Needle | LargeNeedle>(generation: ReadSource, found: Found): Found {
     const { ttl } = generation.superBlock
     if (!found.mayExpire && ttl.count === 0) return found
     const attributes = found instanceof LargeNeedle ? found.attributes : found.attributes()

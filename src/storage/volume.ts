@@ -12,7 +12,7 @@ import type { SuperBlock } from '../format/super-block.ts'
 import { replaceFile } from '../runtime/disk.ts'
 import { yieldTurn } from '../runtime/yield-turn.ts'
 import { Checkpointer, type CheckpointHost } from './checkpointer.ts'
-import type { Generation } from './generation.ts'
+import type { Generation, SharedGeneration } from './generation.ts'
 import { checkRange, LargeNeedle, type NeedleRequest } from './needle-reader.ts'
 import { PackedNeedleMap } from './packed-needle-map.ts'
 import type { DeleteResult, PutResult } from './pending-write.ts'
@@ -90,7 +90,7 @@ export class Volume implements AsyncDisposable {
       { host: this.#writerHost(), clock: parts.clock },
       { isSynced: options.durability.mode === 'fsync' },
     )
-    this.#reader = new VolumeReader(parts, paths)
+    this.#reader = new VolumeReader(parts, paths.base)
     this.#checkpointer = new Checkpointer({ ...parts, paths, host: this.#fileHost() })
   }
 
@@ -162,6 +162,12 @@ export class Volume implements AsyncDisposable {
     }
   }
 
+  /** For a `VolumeView` in another thread; to be asked for again when that is stale. */
+  share(): SharedGeneration {
+    this.#checkOpen()
+    return this.#generation.share(this.paths.dat)
+  }
+
   /**
    * Stores a needle, in place of the one that has its id. When this returns it is durable as
    * `VolumeOptions.durability` says. The data must not change until then.
@@ -194,7 +200,8 @@ export class Volume implements AsyncDisposable {
     // The body may have taken hours to arrive.
     this.#checkOpen()
     const attributes = this.#withDefaults(input.attributes)
-    const needle = prepareSpooledNeedle({ ...input, ...pickBody(body), attributes })
+    const { data, dataBytes, checksum } = body
+    const needle = prepareSpooledNeedle({ ...input, data, dataBytes, checksum, attributes })
     return await new Promise<PutResult>((resolve, reject) => {
       const { id } = needle
       this.#writer.submit({ kind: 'put', id, needle, spool: body.file, signal, resolve, reject })
@@ -453,18 +460,12 @@ export class Volume implements AsyncDisposable {
 
   /** The volume as checkpoints and vacuum see it. */
   #fileHost(): VacuumHost & CheckpointHost {
-    const isSealed = (): boolean => this.#isSealed
-    const replicaPlacement = (): ReplicaPlacement => this.#replicaPlacement
     return {
       disk: this.#parts.disk,
       logger: this.#parts.logger,
       paths: this.paths,
-      get isSealed() {
-        return isSealed()
-      },
-      get replicaPlacement() {
-        return replicaPlacement()
-      },
+      isSealed: () => this.#isSealed,
+      replicaPlacement: () => this.#replicaPlacement,
       nowMs: () => this.#parts.clock.nowMs(),
       generation: () => this.#generation,
       between: (step) => this.#writer.between(step),
@@ -476,6 +477,7 @@ export class Volume implements AsyncDisposable {
   }
 
   #install(next: Generation): void {
+    this.#generation.retire()
     this.#generation = next
     // The files the failed sync was about are gone, and these were synced and read back.
     this.#failure = undefined
@@ -492,8 +494,4 @@ export class Volume implements AsyncDisposable {
     }
     if (this.#failure !== undefined) throw this.#failure
   }
-}
-
-function pickBody(body: SpooledBody): { data: Buffer; dataBytes: number; checksum: number } {
-  return { data: body.data, dataBytes: body.dataBytes, checksum: body.checksum }
 }

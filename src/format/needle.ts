@@ -245,6 +245,16 @@ export class Needle {
     return this.#view.getBigUint64(this.#bodyEnd + NEEDLE_CHECKSUM_BYTES)
   }
 
+  /** The same needle in memory of its own: it does not change, and holds no more than it needs. */
+  copy(): Needle {
+    const length = recordBytes(this.sizeBytes, this.version)
+    const bytes = Buffer.allocUnsafeSlow(length)
+    this.#bytes.copy(bytes, 0, this.#at, this.#at + length)
+    const dataAt = this.#attributesAt - this.#at - this.data.length
+    const data = bytes.subarray(dataAt, dataAt + this.data.length)
+    return new Needle(viewOf(bytes), 0, this.sizeBytes, this.version, data)
+  }
+
   get #bytes(): Buffer {
     const { buffer, byteOffset, byteLength } = this.#view
     return Buffer.from(buffer, byteOffset, byteLength)

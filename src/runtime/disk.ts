@@ -41,9 +41,10 @@ export interface Disk {
 
 /**
  * `read`: read-only. `write`: an existing file, read and write. `create`: as `write`, made empty if
- * missing. `create-new`: TARGET_EXISTS if it is there.
+ * missing. `create-new`: TARGET_EXISTS if it is there. `create-private`: as `create-new`, and
+ * nobody but its owner may read or write it.
  */
-export type OpenMode = 'read' | 'write' | 'create' | 'create-new'
+export type OpenMode = 'read' | 'write' | 'create' | 'create-new' | 'create-private'
 
 /**
  * An open file. The `Sync` forms block the event loop: for extents known to be in memory, and

@@ -13,6 +13,10 @@ import {
   type OpenMode,
 } from './disk.ts'
 
+/** What a new file may be used for, before the user's mask takes some of it away. */
+const PUBLIC_MODE = 0o666
+const PRIVATE_MODE = 0o600
+
 /** Linux refuses more buffers than this in one call; the rest is a short write. */
 const BUFFERS_PER_CALL_MAX = 1000
 
@@ -21,12 +25,14 @@ const OPEN_FLAGS = {
   write: fs.constants.O_RDWR,
   create: fs.constants.O_RDWR | fs.constants.O_CREAT,
   'create-new': fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_EXCL,
+  'create-private': fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_EXCL,
 } as const satisfies Record<OpenMode, number>
 
 /** The real file system. Stateless: the files it opens belong to whoever opened them. */
 export class NodeDisk implements Disk {
   async open(path: string, mode: OpenMode): Promise<DiskFile> {
-    return new NodeFile(path, await openDescriptor(path, OPEN_FLAGS[mode]))
+    const rights = mode === 'create-private' ? PRIVATE_MODE : PUBLIC_MODE
+    return new NodeFile(path, await openDescriptor(path, OPEN_FLAGS[mode], rights))
   }
 
   async rename(source: string, target: string): Promise<void> {
@@ -228,9 +234,9 @@ class NodeFile implements DiskFile {
   }
 }
 
-function openDescriptor(path: string, flags: number): Promise<number> {
+function openDescriptor(path: string, flags: number, rights = PUBLIC_MODE): Promise<number> {
   return new Promise((resolve, reject) => {
-    fs.open(path, flags, (cause, fd) => {
+    fs.open(path, flags, rights, (cause, fd) => {
       if (cause) reject(diskError('open', path, cause))
       else resolve(fd)
     })

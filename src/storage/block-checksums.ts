@@ -83,7 +83,9 @@ export class BlockChecksums {
 
   /** All checksums in order, the partial last one included; a copy. */
   toArray(): Uint32Array {
-    const crcs = this.#crcs.slice(0, this.blockCount)
+    // The partial block has no place in `#crcs` yet when that is full.
+    const crcs = new Uint32Array(this.blockCount)
+    crcs.set(this.#crcs.subarray(0, this.blockCount))
     if (this.#coveredBytes % this.blockBytes !== 0) crcs[crcs.length - 1] = this.#partialCrc
     return crcs
   }

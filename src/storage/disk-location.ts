@@ -12,7 +12,8 @@ import { mapBounded } from '../runtime/map-bounded.ts'
 import type { Random } from '../runtime/random.ts'
 import { DiskSpaceGuard, type DiskSpaceOptions } from './disk-space.ts'
 import { Volume } from './volume.ts'
-import type { Durability, VolumeOptions, VolumeParts } from './volume-options.ts'
+import { beginDraft, discardDraft, finishDraft } from './volume-draft.ts'
+import type { Durability, SpaceGuard, VolumeOptions, VolumeParts } from './volume-options.ts'
 import { type VolumePaths, volumePaths } from './volume-paths.ts'
 import { finishRemoval, removeVolumeFiles } from './volume-remove.ts'
 
@@ -39,6 +40,14 @@ export interface StoredVolume {
   readonly volume: Volume
 }
 
+/** Where the files of a volume that is taken in are to be written. */
+export interface VolumeDraft {
+  readonly paths: VolumePaths
+  readonly disk: Disk
+  /** To be told of what is written. */
+  readonly space: SpaceGuard
+}
+
 /** A file or volume that was not taken into service, left exactly as it was found. */
 export interface Quarantined {
   readonly path: string
@@ -60,7 +69,7 @@ export class DiskLocation implements AsyncDisposable {
   readonly #volumes = new Map<VolumeId, StoredVolume>()
   /** Ids whose volume is being opened or made: nobody else may do so meanwhile. */
   readonly #underWay = new Set<VolumeId>()
-  readonly #quarantine: Quarantined[] = []
+  #quarantine: Quarantined[] = []
   readonly #owned: DisposeStack
 
   private constructor(
@@ -143,6 +152,44 @@ export class DiskLocation implements AsyncDisposable {
   }
 
   /**
+   * Takes in a volume that `fill` writes, copies of its files as another server has them. `fill`
+   * checks them, and makes their bytes durable before it returns. Until then, and if it fails,
+   * nothing of it is served, also not by the next start.
+   *
+   * @throws {StoreError} VOLUME_EXISTS, DISK_FULL, DISK_FAILED; whatever `fill` throws.
+   */
+  async adoptVolume(
+    name: VolumeName,
+    fill: (draft: VolumeDraft) => Promise<void>,
+  ): Promise<StoredVolume> {
+    const { volumeId } = name
+    if (this.#isTaken(volumeId)) {
+      throw new StoreError('VOLUME_EXISTS', `volume ${volumeId} is in ${this.directory}`)
+    }
+    const { disk, space } = this.#parts
+    const paths = volumePaths(this.directory, name)
+    this.#underWay.add(volumeId)
+    try {
+      await this.#finishRemoval(paths)
+      await beginDraft(disk, paths)
+      try {
+        await fill({ paths, disk, space })
+        await finishDraft(disk, paths)
+      } catch (error) {
+        await this.#discardDraft(paths)
+        throw error
+      }
+      const volume = await Volume.open(this.#parts, paths, this.#volumeOptions)
+      const stored = { ...name, volume }
+      this.#volumes.set(volumeId, stored)
+      this.#quarantine = this.#quarantine.filter(({ path }) => path !== paths.dat)
+      return stored
+    } finally {
+      this.#underWay.delete(volumeId)
+    }
+  }
+
+  /**
    * Removes a volume and its files. When this returns they stay gone, also after a power cut.
    *
    * @throws {StoreError} VOLUME_NOT_FOUND, DISK_FAILED.
@@ -173,6 +220,16 @@ export class DiskLocation implements AsyncDisposable {
     const stored = this.#volumes.get(volumeId)
     if (stored !== undefined) return stored
     throw new StoreError('VOLUME_NOT_FOUND', `volume ${volumeId} is not in ${this.directory}`)
+  }
+
+  /** What cannot be removed now stays marked; the failure of the copy matters more. */
+  async #discardDraft(paths: VolumePaths): Promise<void> {
+    const { disk, logger } = this.#parts
+    try {
+      await discardDraft(disk, paths)
+    } catch (error) {
+      logger.warn('volume.draft_left', { volume: paths.base, error: String(error) })
+    }
   }
 
   get #volumeOptions(): VolumeOptions {

@@ -1,5 +1,6 @@
 import type { VolumeId } from '../base/ids.ts'
 import { StoreError } from '../base/store-error.ts'
+import type { VolumeName } from '../format/file-names.ts'
 import type { SuperBlock } from '../format/super-block.ts'
 import { DisposeStack } from '../runtime/dispose-stack.ts'
 import {
@@ -8,6 +9,7 @@ import {
   type DiskLocationParts,
   type Quarantined,
   type StoredVolume,
+  type VolumeDraft,
 } from './disk-location.ts'
 
 /** The volumes of one server, over all its directories. A volume id is in one of them only. */
@@ -80,28 +82,53 @@ export class Store implements AsyncDisposable {
     name: { readonly collection: string; readonly volumeId: VolumeId },
     superBlock: SuperBlock,
   ): Promise<StoredVolume> {
-    if (this.find(name.volumeId) !== undefined) {
-      throw new StoreError('VOLUME_EXISTS', `volume ${name.volumeId} is there already`)
-    }
-    // Another directory may be chosen for the second of two callers.
-    const twin = this.#underWay.get(name.volumeId)
-    if (twin !== undefined) {
-      throw new StoreError('VOLUME_EXISTS', `volume ${name.volumeId} is being made in ${twin}`)
-    }
-    const room = ({ space }: DiskLocation): number => space.freeBytes - space.reserveBytes
-    const roomiest = [...this.locations].sort((a, b) => room(b) - room(a))[0]
-    if (roomiest === undefined) throw new StoreError('DISK_FULL', 'there is no directory')
-    this.#underWay.set(name.volumeId, roomiest.directory)
-    try {
-      return await roomiest.createVolume(name, superBlock)
-    } finally {
-      this.#underWay.delete(name.volumeId)
-    }
+    return await this.#make(name.volumeId, (location) => location.createVolume(name, superBlock))
+  }
+
+  /**
+   * Takes in a volume of about `sizeBytes` that `fill` writes, on the disk with the most room.
+   *
+   * @throws {StoreError} as `DiskLocation.adoptVolume`; DISK_FULL: no disk has room for it.
+   */
+  async adoptVolume(
+    name: VolumeName & { readonly sizeBytes: number },
+    fill: (draft: VolumeDraft) => Promise<void>,
+  ): Promise<StoredVolume> {
+    const { collection, volumeId, sizeBytes } = name
+    return await this.#make(volumeId, async (location) => {
+      await location.space.refresh()
+      const refusal = location.space.refusePut(sizeBytes)
+      if (refusal !== undefined) throw refusal
+      return await location.adoptVolume({ collection, volumeId }, fill)
+    })
   }
 
   /** @throws {StoreError} VOLUME_NOT_FOUND, DISK_FAILED. */
   async removeVolume(volumeId: VolumeId): Promise<void> {
     await this.#locationOf(volumeId).removeVolume(volumeId)
+  }
+
+  async #make(
+    volumeId: VolumeId,
+    make: (location: DiskLocation) => Promise<StoredVolume>,
+  ): Promise<StoredVolume> {
+    if (this.find(volumeId) !== undefined) {
+      throw new StoreError('VOLUME_EXISTS', `volume ${volumeId} is there already`)
+    }
+    // Another directory may be chosen for the second of two callers.
+    const twin = this.#underWay.get(volumeId)
+    if (twin !== undefined) {
+      throw new StoreError('VOLUME_EXISTS', `volume ${volumeId} is being made in ${twin}`)
+    }
+    const room = ({ space }: DiskLocation): number => space.freeBytes - space.reserveBytes
+    const roomiest = [...this.locations].sort((a, b) => room(b) - room(a))[0]
+    if (roomiest === undefined) throw new StoreError('DISK_FULL', 'there is no directory')
+    this.#underWay.set(volumeId, roomiest.directory)
+    try {
+      return await make(roomiest)
+    } finally {
+      this.#underWay.delete(volumeId)
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

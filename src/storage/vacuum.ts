@@ -29,6 +29,8 @@ export interface VacuumOptions {
   readonly tombstones?: 'keep' | 'drop'
   /** Told now and then how far the old file has been gone through. */
   readonly onProgress?: (doneBytes: number) => void
+  /** Told now and then how much of the copy has been read back. */
+  readonly onVerified?: (doneBytes: number, totalBytes: number) => void
 }
 
 export interface VacuumResult {
@@ -84,7 +86,7 @@ export async function vacuumGeneration(
     signal,
   })
   await copyMost(old, copier)
-  const verifier = new CopyVerifier(next)
+  const verifier = new CopyVerifier(next, options)
   await verifier.verifyUpTo(next.endBytes, signal)
   const result = await host.hold(() =>
     host.between(async () => {
@@ -113,6 +115,22 @@ export async function vacuumGeneration(
   // Reads that began on the old files finish on them.
   await old[Symbol.asyncDispose]()
   return result
+}
+
+/**
+ * Said before the copy begins, not after it has filled the disk.
+ *
+ * @throws {StoreError} DISK_FULL.
+ */
+export async function checkVacuumSpace(
+  disk: Disk,
+  paths: VolumePaths,
+  generation: Generation,
+): Promise<void> {
+  const { freeBytes } = await disk.space(paths.directory)
+  const neededBytes = generation.map.liveBytes
+  if (freeBytes > neededBytes) return
+  throw new StoreError('DISK_FULL', `a vacuum needs ${neededBytes} bytes, ${freeBytes} are free`)
 }
 
 async function createNext(host: VacuumHost, old: Generation): Promise<Generation> {
@@ -155,11 +173,13 @@ async function copyMost(old: Generation, copier: VacuumCopier): Promise<void> {
 /** Reads a copy back from the file and compares it with what was written. */
 class CopyVerifier {
   readonly #next: Generation
+  readonly #options: VacuumOptions
   readonly #reread: BlockChecksums
   #verifiedTo = 0
 
-  constructor(next: Generation) {
+  constructor(next: Generation, options: VacuumOptions) {
     this.#next = next
+    this.#options = options
     this.#reread = new BlockChecksums(next.checksums.blockBytes)
   }
 
@@ -181,7 +201,10 @@ class CopyVerifier {
       if (!isIntact || !isKnown || (isPlaced && location.sizeBytes !== header.sizeBytes)) {
         throw unverified(`the copy at byte ${offsetBytes} does not read back as written`)
       }
-      if (++count % RECORDS_PER_TURN === 0) await yieldTurn()
+      if (++count % RECORDS_PER_TURN === 0) {
+        this.#options.onVerified?.(scanner.positionBytes, toBytes)
+        await yieldTurn()
+      }
       if (signal.aborted) throw new StoreError('CANCELLED', 'vacuum was cancelled')
     }
     if (scanner.end !== 'end') throw unverified(`the copy ends at byte ${scanner.positionBytes}`)

@@ -62,8 +62,8 @@ export async function createVolumeFiles(
 ): Promise<void> {
   // Files beside a lost `.dat` may save something yet, and a new volume must not take them for its
   // own.
-  const { dat, idx, sum, vif, failed, commitMarker } = paths
-  for (const path of [dat, idx, sum, vif, failed, commitMarker]) {
+  const { dat, idx, sum, vif, failed, commitMarker, note } = paths
+  for (const path of [dat, idx, sum, vif, failed, commitMarker, note]) {
     if ((await disk.stat(path)) === undefined) continue
     throw new StoreError('VOLUME_EXISTS', `${path} is there already`)
   }

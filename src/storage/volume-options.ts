@@ -1,3 +1,4 @@
+import type { NeedleId } from '../base/ids.ts'
 import type { StoreError } from '../base/store-error.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Disk } from '../runtime/disk.ts'
@@ -61,5 +62,12 @@ export interface VolumeStats {
   readonly datBytes: number
   readonly indexMemoryBytes: number
   readonly compactionRevision: number
+  /** When something was last appended; 0: never. */
+  readonly modifiedAtS: number
+  /** No needle here, live or deleted, has a higher id. */
+  readonly highestNeedleId: NeedleId
+  /** Writes that wait for the next batch. */
   readonly queueDepth: number
+  /** Batches appended since it was opened. */
+  readonly batchCount: number
 }

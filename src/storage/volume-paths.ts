@@ -13,6 +13,8 @@ export interface VolumePaths {
   readonly failed: string
   /** The `.dat` of a volume whose removal has been decided and is not finished. */
   readonly removed: string
+  /** Marks an unfinished copy, which is not served. */
+  readonly note: string
   readonly nextDat: string
   readonly nextIdx: string
   readonly nextSum: string
@@ -33,6 +35,7 @@ export function volumePaths(
     vif: `${base}.vif`,
     failed: `${base}.failed`,
     removed: `${base}.removed`,
+    note: `${base}.note`,
     nextDat: `${base}.cpd`,
     nextIdx: `${base}.cpx`,
     nextSum: `${base}.cps`,

@@ -51,6 +51,7 @@ export class VolumeWriter {
   #line: PendingWrite[] = []
   #lineBytes = 0
   #between: (() => Promise<void>)[] = []
+  #batchCount = 0
   #isRunning = false
   #wasStep = false
 
@@ -60,8 +61,8 @@ export class VolumeWriter {
     this.#options = options
   }
 
-  get queueDepth(): number {
-    return this.#line.length
+  get counts(): { readonly queueDepth: number; readonly batchCount: number } {
+    return { queueDepth: this.#line.length, batchCount: this.#batchCount }
   }
 
   submit(write: PendingWrite): void {
@@ -301,6 +302,7 @@ export class VolumeWriter {
 
   #publish(generation: Generation, batch: readonly BatchEntry[], startBytes: number): void {
     const { map, log } = generation
+    this.#batchCount++
     let at = startBytes
     for (const entry of batch) {
       const { write } = entry

@@ -9,10 +9,11 @@ import {
 } from '../format/needle.ts'
 import type { NeedleAttributes } from '../format/needle-attributes.ts'
 import type { SuperBlock } from '../format/super-block.ts'
-import { replaceFile } from '../runtime/disk.ts'
 import { yieldTurn } from '../runtime/yield-turn.ts'
 import { Checkpointer, type CheckpointHost } from './checkpointer.ts'
+import { FailureMark } from './failure-mark.ts'
 import type { Generation, SharedGeneration } from './generation.ts'
+import type { NeedleEntries } from './needle-map.ts'
 import { checkRange, LargeNeedle, type NeedleRequest } from './needle-reader.ts'
 import { PackedNeedleMap } from './packed-needle-map.ts'
 import type { DeleteResult, PutResult } from './pending-write.ts'
@@ -21,6 +22,7 @@ import type { RecoveryReport } from './recovery.ts'
 import { logRecovery } from './recovery-log.ts'
 import { SpooledBody } from './spool.ts'
 import {
+  checkVacuumSpace,
   type VacuumHost,
   type VacuumOptions,
   type VacuumResult,
@@ -37,6 +39,7 @@ import {
 import type { VolumeOptions, VolumeParts, VolumeState, VolumeStats } from './volume-options.ts'
 import type { VolumePaths } from './volume-paths.ts'
 import { type ReadRequest, VolumeReader } from './volume-reader.ts'
+import { VolumeSnapshot } from './volume-snapshot.ts'
 import { VolumeWriter, type WriterHost } from './volume-writer.ts'
 
 /** Start offsets stay below 32 GiB, with room for the batch under way. */
@@ -62,8 +65,7 @@ export class Volume implements AsyncDisposable {
   #info: OpenedFiles['info']
   #isSealed: boolean
   #failure: StoreError | undefined
-  /** The failure being written down, for the next start. */
-  #marking: Promise<void> = Promise.resolve()
+  readonly #mark: FailureMark
   /** The switch of a vacuum stopped half-way: its files wait for the next start. */
   #isHalfSwitched = false
   #vacuuming: Promise<VacuumResult> | undefined
@@ -90,6 +92,7 @@ export class Volume implements AsyncDisposable {
       { host: this.#writerHost(), clock: parts.clock },
       { isSynced: options.durability.mode === 'fsync' },
     )
+    this.#mark = new FailureMark({ ...parts, paths })
     this.#reader = new VolumeReader(parts, paths.base)
     this.#checkpointer = new Checkpointer({ ...parts, paths, host: this.#fileHost() })
   }
@@ -147,6 +150,18 @@ export class Volume implements AsyncDisposable {
     return this.#generation.superBlock
   }
 
+  /** To be walked in steps. A vacuum or a seal puts another map in its place. */
+  get entries(): NeedleEntries {
+    return this.#generation.map
+  }
+
+  /** `.vif` goes before the super block, which is never rewritten. */
+  get replicaPlacement(): ReplicaPlacement {
+    const { replication } = this.#info
+    if (replication === '') return this.superBlock.replicaPlacement
+    return parseReplicaPlacement(replication)
+  }
+
   get stats(): VolumeStats {
     const generation = this.#generation
     return {
@@ -158,7 +173,9 @@ export class Volume implements AsyncDisposable {
       datBytes: generation.endBytes,
       indexMemoryBytes: generation.map.memoryBytes,
       compactionRevision: generation.superBlock.compactionRevision,
-      queueDepth: this.#writer.queueDepth,
+      modifiedAtS: Number(generation.clock.lastNs / 1_000_000_000n),
+      highestNeedleId: generation.map.highestId,
+      ...this.#writer.counts,
     }
   }
 
@@ -302,6 +319,14 @@ export class Volume implements AsyncDisposable {
     }
   }
 
+  /** What the files hold now. See `VolumeSnapshot`, which is to be disposed of. */
+  async snapshot(): Promise<VolumeSnapshot> {
+    this.#checkOpen()
+    return await this.#writer.between(() =>
+      VolumeSnapshot.take(this.#generation, this.#info, this.#isSealed, this.#stop.signal),
+    )
+  }
+
   /** Writes `.sum` now, so that the next start has nothing to scan. */
   async checkpoint(): Promise<void> {
     this.#checkOpen()
@@ -322,7 +347,7 @@ export class Volume implements AsyncDisposable {
     this.#checkpointer[Symbol.dispose]()
     this.#syncTimer?.[Symbol.dispose]()
     if (this.#refuseWrite() === undefined) await this.#checkpointOrWarn(true)
-    await this.#marking
+    await this.#mark.settled()
     await this.#generation[Symbol.asyncDispose]()
   }
 
@@ -337,20 +362,12 @@ export class Volume implements AsyncDisposable {
   }
 
   async #vacuum(options: VacuumOptions, signal: AbortSignal): Promise<VacuumResult> {
-    await this.#checkVacuumSpace()
+    await checkVacuumSpace(this.#parts.disk, this.paths, this.#generation)
     // The switch removes the mark; it must not appear after that.
-    await this.#marking
+    await this.#mark.settled()
     const result = await vacuumGeneration(this.#fileHost(), options, signal)
     if (this.#isSealed) await this.#writer.between(() => this.#pack())
     return result
-  }
-
-  /** Said before the copy begins, not after it has filled the disk. */
-  async #checkVacuumSpace(): Promise<void> {
-    const { freeBytes } = await this.#parts.disk.space(this.paths.directory)
-    const neededBytes = this.#generation.map.liveBytes
-    if (freeBytes > neededBytes) return
-    throw new StoreError('DISK_FULL', `a vacuum needs ${neededBytes} bytes, ${freeBytes} are free`)
   }
 
   /** Only while nothing is written: a delete meanwhile would be lost. */
@@ -404,15 +421,8 @@ export class Volume implements AsyncDisposable {
       `${this.paths.base}: what the disk holds is unknown since ${String(error)}`,
       { cause: error },
     )
-    const { disk, logger } = this.#parts
-    logger.error('volume.failed', { ...this.#name, error: String(error) })
-    // Best effort: the disk is failing. Without it the next start scans and checks the tail.
-    const mark = Buffer.from(`${String(error)}\n`)
-    this.#marking = this.#marking
-      .then(() => replaceFile(disk, this.paths.failed, mark))
-      .catch((reason: unknown) => {
-        logger.warn('volume.unmarked', { ...this.#name, reason: String(reason) })
-      })
+    this.#parts.logger.error('volume.failed', { ...this.#name, error: String(error) })
+    this.#mark.write(error)
     return this.#failure
   }
 
@@ -431,13 +441,6 @@ export class Volume implements AsyncDisposable {
       const { dat } = this.#generation
       dat.datasync().catch((error: unknown) => this.#onSyncFailed(error))
     })
-  }
-
-  /** `.vif` goes before the super block, which is never rewritten. */
-  get #replicaPlacement(): ReplicaPlacement {
-    const { replication } = this.#info
-    if (replication === '') return this.superBlock.replicaPlacement
-    return parseReplicaPlacement(replication)
   }
 
   get #name(): { readonly volume: string } {
@@ -465,7 +468,7 @@ export class Volume implements AsyncDisposable {
       logger: this.#parts.logger,
       paths: this.paths,
       isSealed: () => this.#isSealed,
-      replicaPlacement: () => this.#replicaPlacement,
+      replicaPlacement: () => this.replicaPlacement,
       nowMs: () => this.#parts.clock.nowMs(),
       generation: () => this.#generation,
       between: (step) => this.#writer.between(step),

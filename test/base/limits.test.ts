@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { LIMITS, type Limit } from '../../src/base/limits.ts'
+import type { Limit } from '../../src/base/limit.ts'
+import { LIMITS } from '../../src/base/limits.ts'
 import { GIB, MIB } from '../../src/base/units.ts'
 import { recordBytes } from '../../src/format/needle.ts'
 

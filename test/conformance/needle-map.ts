@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { type NeedleId, needleIdToBigInt } from '../../src/base/ids.ts'
+import { compareNeedleIds, type NeedleId, needleIdToBigInt } from '../../src/base/ids.ts'
 import { type NeedleVersion, recordBytes } from '../../src/format/needle.ts'
 import type { NeedleLocation, NeedleMap } from '../../src/storage/needle-map.ts'
 import {
@@ -198,6 +198,8 @@ export function expectEntries(
   const wrong = entries.filter((entry) => !isSame(find(map, entry.id), entry))
   expect(wrong).toEqual([])
   expect(sorted(visited(map))).toEqual(sorted(entries))
+  const ids = entries.map(({ id }) => id).sort(compareNeedleIds)
+  expect(map.highestId).toEqual(ids.at(-1) ?? { hi: 0, lo: 0 })
   expectCounts(map, entries, version)
 }
 

@@ -27,6 +27,14 @@ describe('block checksums', () => {
     }
   })
 
+  test('are all there at every length around 64 and 65 full blocks', () => {
+    for (const length of [63.5, 64, 64.5, 65, 65.5].map((blocks) => blocks * BLOCK_BYTES)) {
+      const checksums = new BlockChecksums(BLOCK_BYTES)
+      checksums.extend(bytes.subarray(0, length))
+      expect([...checksums.toArray()]).toEqual(expected(length))
+    }
+  })
+
   test.each([0, 1, 4095, 4096, 4097, 8192])('of %d bytes are restored and go on', (length) => {
     const first = new BlockChecksums(BLOCK_BYTES)
     first.extend(bytes.subarray(0, length))

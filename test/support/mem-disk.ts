@@ -153,11 +153,12 @@ export class MemDisk implements Disk {
 
   async open(path: string, mode: OpenMode): Promise<DiskFile> {
     const name = await this.#begin(path)
-    const isCreating = mode === 'create' || mode === 'create-new'
+    const isNew = mode === 'create-new' || mode === 'create-private'
+    const isCreating = mode === 'create' || isNew
     if (this.#directories.has(name)) throw systemFailure('open', name, 'EISDIR')
     this.#checkParent('open', name)
     const found = this.#names.get(name)
-    if (found !== undefined && mode === 'create-new') throw systemFailure('open', name, 'EEXIST')
+    if (found !== undefined && isNew) throw systemFailure('open', name, 'EEXIST')
     if (found === undefined && !isCreating) throw systemFailure('open', name, 'ENOENT')
 
     const inode = this.#plan.perform(

@@ -1,0 +1,81 @@
+import type { ServerDuplexStream, ServiceDefinition } from '@grpc/grpc-js'
+
+/** `cluster`: only for callers that know the cluster secret. */
+export type MethodPolicy = 'public' | 'cluster'
+
+/** What a method knows about the call beside its message. */
+export interface CallContext {
+  /**
+   * Aborts when the client cancels or goes away, when the call has taken too long, and when the
+   * server is destroyed; its reason is the `StoreError` the client is told, if it still listens.
+   * Of an endless stream also when the server begins to close.
+   */
+  readonly signal: AbortSignal
+  /** Aborts when the server begins to close. */
+  readonly closing: AbortSignal
+  /** Aborts when the server is destroyed: for work that outlives the interest of its caller. */
+  readonly lifetime: AbortSignal
+  /** The caller knows the cluster secret. */
+  readonly isCluster: boolean
+}
+
+export interface UnaryMethod {
+  readonly kind: 'unary'
+  readonly policy: MethodPolicy
+  readonly run: (request: object, call: CallContext) => Promise<object>
+}
+
+export interface ServerStreamMethod {
+  readonly kind: 'server-stream'
+  readonly policy: MethodPolicy
+  /** It ends only when its client goes away: a closing server does not wait for it. */
+  readonly isEndless: boolean
+  readonly run: (request: object, call: CallContext) => AsyncIterable<object>
+}
+
+export interface DuplexMethod {
+  readonly kind: 'duplex'
+  readonly policy: MethodPolicy
+  readonly isEndless: boolean
+  readonly run: (requests: AsyncIterable<object>, call: CallContext) => AsyncIterable<object>
+}
+
+/** Reads and writes the stream itself, and ends it; done when nothing of it is under way. */
+export interface RawDuplexMethod {
+  readonly kind: 'raw-duplex'
+  readonly policy: MethodPolicy
+  readonly run: (stream: ServerDuplexStream<object, object>, call: CallContext) => Promise<void>
+}
+
+export type GrpcMethod = UnaryMethod | ServerStreamMethod | DuplexMethod | RawDuplexMethod
+
+export interface GrpcService {
+  /** With its package. */
+  readonly name: string
+  readonly definition: ServiceDefinition
+  /** By name; exactly those of the definition. */
+  readonly methods: Readonly<Record<string, GrpcMethod>>
+}
+
+/** The loader makes the requests what the definition says: `Request` must say the same. */
+export function unary<Request extends object>(
+  policy: MethodPolicy,
+  run: (request: Request, call: CallContext) => Promise<object>,
+): UnaryMethod {
+  return { kind: 'unary', policy, run: run as UnaryMethod['run'] }
+}
+
+export function serverStream<Request extends object>(
+  policy: MethodPolicy,
+  run: (request: Request, call: CallContext) => AsyncIterable<object>,
+): ServerStreamMethod {
+  const general = run as ServerStreamMethod['run']
+  return { kind: 'server-stream', policy, isEndless: false, run: general }
+}
+
+export async function* mapStream<Source, Result>(
+  source: AsyncIterable<Source>,
+  convert: (value: Source) => Result,
+): AsyncGenerator<Result> {
+  for await (const value of source) yield convert(value)
+}

@@ -1,0 +1,290 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import { assert } from '../base/assert.ts'
+import { LIMITS } from '../base/limits.ts'
+import { StoreError } from '../base/store-error.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Logger } from '../runtime/logger.ts'
+import { awaitContinue, awaitsContinue, sendError } from './http-reply.ts'
+
+/** May be async: what it rejects with is answered like what it throws. */
+export type HttpHandler = (req: IncomingMessage, res: ServerResponse) => void | Promise<void>
+
+export interface HttpServerParts {
+  readonly handler: HttpHandler
+  readonly logger: Logger
+  readonly clock: Clock
+}
+
+export interface HttpServerOptions {
+  readonly host: string
+  /** 0: any that is free; `address` says which. */
+  readonly port: number
+  readonly connectionsMax?: number
+  /** A listening descriptor shared with other threads, instead of `host` and `port`. */
+  readonly fd?: number
+}
+
+export interface HttpAddress {
+  readonly host: string
+  readonly port: number
+}
+
+const HEADERS_TIMEOUT_MS = 15_000
+const CHECKING_MS = 5_000
+/** Longer than what load balancers and client pools keep, so that they close first. */
+const KEEP_ALIVE_MS = 65_000
+
+/** One connection: its last request, and how far it had come when somebody last looked. */
+interface Connection {
+  req: IncomingMessage | undefined
+  res: ServerResponse | undefined
+  windowStartMs: number
+  bytesRead: number
+  bytesWritten: number
+}
+
+/**
+ * An HTTP/1.1 server whose clients cannot hold it up: headers are due within 15 s, bodies flow at a
+ * lowest rate in both directions, connections and headers are limited. Errors of the handler,
+ * thrown or rejected, are answered with JSON and never end the process.
+ */
+export class HttpServer implements AsyncDisposable {
+  readonly address: HttpAddress
+  readonly #server: Server
+  readonly #clock: Clock
+  readonly #connections: Map<Socket, Connection>
+  readonly #state: { isClosing: boolean }
+  #closed: Promise<void> | undefined
+  #watch: Disposable
+
+  private constructor(
+    server: Server,
+    parts: HttpServerParts,
+    connections: Map<Socket, Connection>,
+    state: { isClosing: boolean },
+  ) {
+    this.#server = server
+    this.#clock = parts.clock
+    this.#connections = connections
+    this.#state = state
+    const address = server.address()
+    assert(address !== null && typeof address === 'object', 'the server listens on a port')
+    this.address = { host: address.address, port: address.port }
+    this.#watch = this.#watchNext()
+  }
+
+  /** @throws {StoreError} LISTEN_FAILED: the address is in use, not ours, or not allowed. */
+  static async open(parts: HttpServerParts, options: HttpServerOptions): Promise<HttpServer> {
+    const connections = new Map<Socket, Connection>()
+    const state = { isClosing: false }
+    const server = createServer({
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      requestTimeout: 0, // An honest upload may take hours: its rate is watched instead.
+      connectionsCheckingInterval: CHECKING_MS,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      maxHeaderSize: LIMITS.httpHeaderBytesMax.value,
+    })
+    server.maxConnections = options.connectionsMax ?? LIMITS.httpConnectionsMax.value
+    server.on('connection', (socket) => {
+      connections.set(socket, newConnection(parts.clock))
+      socket.on('close', () => connections.delete(socket))
+    })
+    const onRequest = requestListener(parts, connections, state)
+    server.on('request', onRequest)
+    server.on('checkContinue', (req, res) => {
+      awaitContinue(req, res)
+      onRequest(req, res)
+    })
+    server.on('checkExpectation', (_req, res: ServerResponse) => {
+      const error = new StoreError('REQUEST_INVALID', 'nothing but 100-continue can be expected')
+      sendError(res, error, { status: 417 })
+    })
+    server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+      refuse(error, socket, connections.get(socket)?.res)
+    })
+    await listen(server, options)
+    server.on('error', (error) => parts.logger.error('http.server_error', { error }))
+    return new HttpServer(server, parts, connections, state)
+  }
+
+  get connectionCount(): number {
+    return this.#connections.size
+  }
+
+  /** Requests that have not been answered to the end. */
+  get requestCount(): number {
+    let count = 0
+    for (const { res } of this.#connections.values()) {
+      if (res !== undefined && !res.writableFinished) count++
+    }
+    return count
+  }
+
+  /**
+   * Takes no new connections, closes idle ones at once, and lets requests under way finish until
+   * `deadlineMs` have passed; then they are cut off.
+   */
+  async close(deadlineMs: number): Promise<void> {
+    const closed = this.#stopListening()
+    for (const [socket, connection] of this.#connections) {
+      const { res } = connection
+      if (res === undefined) {
+        if (socket.bytesRead === 0) socket.destroy()
+      } else if (!res.writableFinished) {
+        if (!res.headersSent) res.shouldKeepAlive = false
+        res.once('close', () => setImmediate(() => this.#server.closeIdleConnections()))
+      }
+    }
+    this.#server.closeIdleConnections()
+    using _deadline = this.#clock.after(deadlineMs, () => this.#server.closeAllConnections())
+    await closed
+  }
+
+  /** Cuts off every connection now. */
+  async destroy(): Promise<void> {
+    const closed = this.#stopListening()
+    for (const socket of this.#connections.keys()) socket.destroy()
+    await closed
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.destroy()
+  }
+
+  #stopListening(): Promise<void> {
+    this.#state.isClosing = true
+    this.#watch[Symbol.dispose]()
+    this.#closed ??= new Promise((resolve) => {
+      this.#server.close(() => resolve())
+    })
+    return this.#closed
+  }
+
+  #watchNext(): Disposable {
+    return this.#clock.after(CHECKING_MS, () => {
+      const nowMs = this.#clock.monotonicMs()
+      for (const [socket, connection] of this.#connections) {
+        if (isTooSlow(socket, connection, nowMs)) socket.destroy()
+      }
+      this.#watch = this.#watchNext()
+    })
+  }
+}
+
+function newConnection(clock: Clock): Connection {
+  const windowStartMs = clock.monotonicMs()
+  return { req: undefined, res: undefined, windowStartMs, bytesRead: 0, bytesWritten: 0 }
+}
+
+function requestListener(
+  { handler, logger }: HttpServerParts,
+  connections: Map<Socket, Connection>,
+  state: { readonly isClosing: boolean },
+) {
+  return (req: IncomingMessage, res: ServerResponse): void => {
+    const connection = connections.get(req.socket)
+    if (connection !== undefined) {
+      connection.req = req
+      connection.res = res
+    }
+    if (state.isClosing) res.shouldKeepAlive = false
+    try {
+      const running = handler(req, res)
+      if (running === undefined) return
+      running.catch((error: unknown) => sendError(res, error, { logger }))
+    } catch (error) {
+      sendError(res, error, { logger })
+    }
+  }
+}
+
+/**
+ * A window begins anew whenever the client has nothing to do: it is judged by what it could have
+ * sent or taken, not by how long we keep it waiting.
+ */
+function isTooSlow(socket: Socket, connection: Connection, nowMs: number): boolean {
+  const { req, res } = connection
+  const isSending = req !== undefined && isClientSending(req)
+  const isTaking = res?.headersSent === true && !res.writableFinished && socket.writableLength > 0
+  const windowMs = nowMs - connection.windowStartMs
+  if ((isSending || isTaking) && windowMs < LIMITS.httpRateWindowMs.value) return false
+  const bytesMin = (LIMITS.httpRateMin.value * windowMs) / 1000
+  const isSlow =
+    (isSending || isTaking) &&
+    !(isSending && socket.bytesRead - connection.bytesRead >= bytesMin) &&
+    !(isTaking && bytesTaken(socket) - connection.bytesWritten >= bytesMin)
+  connection.windowStartMs = nowMs
+  connection.bytesRead = socket.bytesRead
+  connection.bytesWritten = bytesTaken(socket)
+  return isSlow
+}
+
+/** The body is not here yet, nothing of it waits to be read by us, and we asked for it. */
+function isClientSending(req: IncomingMessage): boolean {
+  return !req.complete && !req.destroyed && req.readableLength === 0 && !awaitsContinue(req)
+}
+
+/** Node counts bytes as written while they still wait in memory. */
+function bytesTaken(socket: Socket): number {
+  return socket.bytesWritten - socket.writableLength
+}
+
+interface Refusal {
+  readonly status: string
+  readonly message: string
+}
+
+const MALFORMED: Refusal = { status: '400 Bad Request', message: 'the request is not HTTP' }
+
+const REFUSALS: Readonly<Record<string, Refusal>> = {
+  HPE_HEADER_OVERFLOW: {
+    status: '431 Request Header Fields Too Large',
+    message: `the headers have more than ${LIMITS.httpHeaderBytesMax.value} bytes`,
+  },
+  ERR_HTTP_REQUEST_TIMEOUT: {
+    status: '408 Request Timeout',
+    message: 'the headers did not arrive in time',
+  },
+}
+
+/** For what is no HTTP: there is no response object, and nothing after it can be understood. */
+function refuse(
+  error: NodeJS.ErrnoException,
+  socket: Socket,
+  last: ServerResponse | undefined,
+): void {
+  const isAnswering = last !== undefined && !last.writableFinished
+  if (error.code === 'ECONNRESET' || !socket.writable || isAnswering) {
+    socket.destroy()
+    return
+  }
+  const { status, message } = REFUSALS[error.code ?? ''] ?? MALFORMED
+  const body = JSON.stringify({ error: message, code: 'REQUEST_INVALID' })
+  socket.write(
+    `HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\n` +
+      `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
+  )
+  socket.destroySoon()
+}
+
+function listen(server: Server, options: HttpServerOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onError = (cause: Error): void => {
+      const where = options.fd === undefined ? `${options.host}:${options.port}` : 'a descriptor'
+      const why = `cannot listen on ${where}: ${cause.message}`
+      reject(new StoreError('LISTEN_FAILED', why, { cause }))
+    }
+    server.once('error', onError)
+    const { host, port, fd } = options
+    try {
+      server.listen(fd === undefined ? { host, port } : { fd }, () => {
+        server.off('error', onError)
+        resolve()
+      })
+    } catch (error) {
+      // A port outside 0 … 65535 is thrown, not emitted.
+      onError(error instanceof Error ? error : new Error(String(error)))
+    }
+  })
+}

@@ -1,0 +1,55 @@
+import { fileURLToPath } from 'node:url'
+import { logVerbosity, type ServiceDefinition, setLogVerbosity } from '@grpc/grpc-js'
+import {
+  type AnyDefinition,
+  loadSync,
+  type MessageTypeDefinition,
+  type PackageDefinition,
+} from '@grpc/proto-loader'
+import { assert } from '../base/assert.ts'
+
+// What fails reaches the caller as an error; the library would print it on standard error as well.
+setLogVerbosity(logVerbosity.NONE)
+
+/** Two folders up from here in src/ and in dist/ alike. */
+const PROTO_DIRECTORY = fileURLToPath(new URL('../../proto/', import.meta.url))
+
+/**
+ * Everything of `hayloft.v1`. Names in camel case; 64-bit numbers as JavaScript numbers, exact to
+ * 2^53: what may be larger is text in our messages. Absent scalars have their default; absent
+ * messages are null.
+ */
+export const PROTO_PACKAGE: PackageDefinition = loadSync(
+  ['hayloft/v1/master.proto', 'hayloft/v1/volume.proto'],
+  {
+    includeDirs: [PROTO_DIRECTORY],
+    keepCase: false,
+    longs: Number,
+    enums: String,
+    defaults: true,
+    oneofs: true,
+  },
+)
+
+export const MASTER_SERVICE = 'hayloft.v1.Master'
+export const VOLUME_SERVICE = 'hayloft.v1.Volume'
+
+export const MASTER_PROTO: ServiceDefinition = serviceNamed(MASTER_SERVICE)
+export const VOLUME_PROTO: ServiceDefinition = serviceNamed(VOLUME_SERVICE)
+
+/** A message of our protocol by its name within the package. */
+export function messageNamed(name: string): MessageTypeDefinition<object, object> {
+  const found = PROTO_PACKAGE[`hayloft.v1.${name}`]
+  assert(found !== undefined && isMessage(found), `there is no message ${name}`)
+  return found
+}
+
+function serviceNamed(name: string): ServiceDefinition {
+  const found = PROTO_PACKAGE[name]
+  assert(found !== undefined && !('format' in found), `there is no service ${name}`)
+  return found as unknown as ServiceDefinition
+}
+
+function isMessage(found: AnyDefinition): found is MessageTypeDefinition<object, object> {
+  return 'format' in found && found.format === 'Protocol Buffer 3 DescriptorProto'
+}

@@ -1,0 +1,388 @@
+import { formatFileId, parseFileId } from '../base/file-id.ts'
+import { formatNeedleId } from '../base/ids.ts'
+import { formatReplicaPlacement, parseReplicaPlacement } from '../base/replica-placement.ts'
+import { formatTtl, parseTtl } from '../base/ttl.ts'
+import type {
+  AssignRequest,
+  ClusterStatistics,
+  CollectionReport,
+  GrowRequest,
+  Heartbeat,
+  HeartbeatAnswer,
+  Lease,
+  ListNamesRequest,
+  LocationsUpdate,
+  MasterStatus,
+  NamedFile,
+  Topology,
+  TopologyLayout,
+  TopologyNode,
+} from './master-api.ts'
+import {
+  diskReportFromWire,
+  diskReportToWire,
+  nodeFromWire,
+  nodeToWire,
+  volumeLocationsFromWire,
+  volumeLocationsToWire,
+  volumeReportFromWire,
+  volumeReportToWire,
+  type WireDiskReport,
+  type WireNode,
+  type WireVolumeLocations,
+  type WireVolumeReport,
+} from './wire-reports.ts'
+import { wireNeedleId, wireNumber, wirePlacement, wireVolumeId, wireWord } from './wire-values.ts'
+
+/** Messages of master.proto, as the loader shows them, and back. */
+
+export interface WireGrow {
+  readonly count: number
+  readonly collection: string
+  readonly replication: string
+  readonly ttl: string
+  readonly dataCenter: string
+  readonly rack: string
+  readonly node: string
+}
+
+export interface WireAssign extends WireGrow {
+  readonly excludedVolumeIds: readonly number[]
+  readonly dataBytes: number
+  readonly key: string
+}
+
+export interface WireLease {
+  readonly volumeId: number
+  readonly firstNeedleId: string
+  readonly count: number
+  readonly locations: readonly WireNode[]
+  readonly writeToken: string
+  readonly validMs: number
+}
+
+export interface WireLocationsUpdate {
+  readonly isSnapshot: boolean
+  readonly volumes: readonly WireVolumeLocations[]
+  readonly removedVolumeIds: readonly number[]
+}
+
+export interface WireHeartbeat {
+  readonly node: WireNode | null
+  readonly isFull: boolean
+  readonly volumes: readonly WireVolumeReport[]
+  readonly removedVolumeIds: readonly number[]
+  readonly disks: readonly WireDiskReport[]
+  readonly highestNeedleId: string
+  readonly inFlightCount: number
+  readonly epoch: number
+  readonly isLeaving: boolean
+}
+
+export interface WireTopologyNode {
+  readonly location: WireNode | null
+  readonly state: string
+  readonly lastHeardMs: number
+  readonly disks: readonly WireDiskReport[]
+  readonly volumes: readonly WireVolumeReport[]
+  readonly inFlightCount: number
+}
+
+export interface WireTopologyLayout {
+  readonly collection: string
+  readonly replication: string
+  readonly ttl: string
+  readonly volumeIds: readonly number[]
+  readonly writableVolumeIds: readonly number[]
+}
+
+export interface WireTopology {
+  readonly clusterId: string
+  readonly nodes: readonly WireTopologyNode[]
+  readonly layouts: readonly WireTopologyLayout[]
+  readonly maxVolumeId: number
+  readonly volumeSizeMaxBytes: number
+}
+
+export interface WireLinkName {
+  readonly name: string
+  readonly fileId: string
+  readonly dataBytes: number
+}
+
+export interface WireNamedFile extends WireLinkName {
+  readonly modifiedAtMs: number
+}
+
+export interface WireCollections {
+  readonly collections: readonly CollectionReport[]
+}
+
+export interface WireVolumeIds {
+  readonly volumeIds: readonly number[]
+}
+
+export interface WireLookupAnswer {
+  readonly volumes: readonly WireVolumeLocations[]
+}
+
+export interface WireNames {
+  readonly files: readonly WireNamedFile[]
+}
+
+const NODE_STATES = ['up', 'leaving', 'down'] as const satisfies readonly TopologyNode['state'][]
+
+export function growToWire(request: GrowRequest): WireGrow {
+  const { count, collection, replication, dataCenter, rack, node } = request
+  return {
+    count,
+    collection,
+    replication: replication === undefined ? '' : formatReplicaPlacement(replication),
+    ttl: formatTtl(request.ttl),
+    dataCenter,
+    rack,
+    node,
+  }
+}
+
+/** @throws {StoreError} REPLICA_PLACEMENT_INVALID, TTL_INVALID. */
+export function growFromWire(wire: WireGrow): GrowRequest {
+  const { count, collection, dataCenter, rack, node } = wire
+  const replication = wirePlacement(wire.replication)
+  return { count, collection, replication, ttl: parseTtl(wire.ttl), dataCenter, rack, node }
+}
+
+export function assignToWire(request: AssignRequest): WireAssign {
+  const { excludedVolumeIds, dataBytes, key } = request
+  return { ...growToWire(request), excludedVolumeIds, dataBytes, key }
+}
+
+/** @throws {StoreError} REQUEST_INVALID, REPLICA_PLACEMENT_INVALID, TTL_INVALID. */
+export function assignFromWire(wire: WireAssign): AssignRequest {
+  return {
+    ...growFromWire(wire),
+    excludedVolumeIds: wire.excludedVolumeIds.map(wireVolumeId),
+    dataBytes: wireNumber(wire.dataBytes, 'bytes to write'),
+    key: wire.key,
+  }
+}
+
+export function leaseToWire(lease: Lease): WireLease {
+  const { volumeId, count, writeToken, validMs } = lease
+  return {
+    volumeId,
+    firstNeedleId: formatNeedleId(lease.firstNeedleId),
+    count,
+    locations: lease.locations.map(nodeToWire),
+    writeToken,
+    validMs,
+  }
+}
+
+/** @throws {StoreError} REQUEST_INVALID */
+export function leaseFromWire(wire: WireLease): Lease {
+  return {
+    volumeId: wireVolumeId(wire.volumeId),
+    firstNeedleId: wireNeedleId(wire.firstNeedleId),
+    count: wire.count,
+    locations: wire.locations.map(nodeFromWire),
+    writeToken: wire.writeToken,
+    validMs: wire.validMs,
+  }
+}
+
+export function updateToWire(update: LocationsUpdate): WireLocationsUpdate {
+  const { isSnapshot, removedVolumeIds } = update
+  return { isSnapshot, volumes: update.volumes.map(volumeLocationsToWire), removedVolumeIds }
+}
+
+/** @throws {StoreError} REQUEST_INVALID */
+export function updateFromWire(wire: WireLocationsUpdate): LocationsUpdate {
+  return {
+    isSnapshot: wire.isSnapshot,
+    volumes: wire.volumes.map(volumeLocationsFromWire),
+    removedVolumeIds: wire.removedVolumeIds.map(wireVolumeId),
+  }
+}
+
+export function heartbeatToWire(beat: Heartbeat): WireHeartbeat {
+  return {
+    node: nodeToWire(beat.node),
+    isFull: beat.isFull,
+    volumes: beat.volumes.map(volumeReportToWire),
+    removedVolumeIds: beat.removedVolumeIds,
+    disks: beat.disks.map(diskReportToWire),
+    highestNeedleId: formatNeedleId(beat.highestNeedleId),
+    inFlightCount: beat.inFlightCount,
+    epoch: beat.epoch,
+    isLeaving: beat.isLeaving,
+  }
+}
+
+/** @throws {StoreError} REQUEST_INVALID, REPLICA_PLACEMENT_INVALID, TTL_INVALID. */
+export function heartbeatFromWire(wire: WireHeartbeat): Heartbeat {
+  return {
+    node: nodeFromWire(wire.node),
+    isFull: wire.isFull,
+    volumes: wire.volumes.map(volumeReportFromWire),
+    removedVolumeIds: wire.removedVolumeIds.map(wireVolumeId),
+    disks: wire.disks.map(diskReportFromWire),
+    highestNeedleId: wireNeedleId(wire.highestNeedleId),
+    inFlightCount: wire.inFlightCount,
+    epoch: wireNumber(wire.epoch, 'an epoch'),
+    isLeaving: wire.isLeaving,
+  }
+}
+
+export function answerToWire(answer: HeartbeatAnswer): HeartbeatAnswer {
+  const { isLeader, leader, epoch, intervalMs, volumeSizeMaxBytes } = answer
+  return { isLeader, leader, epoch, intervalMs, volumeSizeMaxBytes }
+}
+
+/** @throws {StoreError} REQUEST_INVALID */
+export function answerFromWire(wire: HeartbeatAnswer): HeartbeatAnswer {
+  return {
+    isLeader: wire.isLeader,
+    leader: wire.leader,
+    epoch: wireNumber(wire.epoch, 'an epoch'),
+    intervalMs: wire.intervalMs,
+    volumeSizeMaxBytes: wireNumber(wire.volumeSizeMaxBytes, 'the size of a volume'),
+  }
+}
+
+export function topologyToWire(topology: Topology): WireTopology {
+  const { clusterId, maxVolumeId, volumeSizeMaxBytes } = topology
+  return {
+    clusterId,
+    nodes: topology.nodes.map(topologyNodeToWire),
+    layouts: topology.layouts.map(layoutToWire),
+    maxVolumeId,
+    volumeSizeMaxBytes,
+  }
+}
+
+/** @throws {StoreError} REQUEST_INVALID, REPLICA_PLACEMENT_INVALID, TTL_INVALID. */
+export function topologyFromWire(wire: WireTopology): Topology {
+  return {
+    clusterId: wire.clusterId,
+    nodes: wire.nodes.map(topologyNodeFromWire),
+    layouts: wire.layouts.map(layoutFromWire),
+    maxVolumeId: wire.maxVolumeId,
+    volumeSizeMaxBytes: wireNumber(wire.volumeSizeMaxBytes, 'the size of a volume'),
+  }
+}
+
+export function collectionToWire(report: CollectionReport): CollectionReport {
+  const { collection, volumeCount, liveNeedles, liveBytes, datBytes } = report
+  return { collection, volumeCount, liveNeedles, liveBytes, datBytes }
+}
+
+/** @throws {StoreError} REQUEST_INVALID */
+export function collectionFromWire(wire: CollectionReport): CollectionReport {
+  return {
+    collection: wire.collection,
+    volumeCount: wire.volumeCount,
+    liveNeedles: wireNumber(wire.liveNeedles, 'live needles'),
+    liveBytes: wireNumber(wire.liveBytes, 'live bytes'),
+    datBytes: wireNumber(wire.datBytes, 'bytes of .dat'),
+  }
+}
+
+export function statisticsToWire(statistics: ClusterStatistics): ClusterStatistics {
+  return statisticsFromWire(statistics)
+}
+
+/** @throws {StoreError} REQUEST_INVALID */
+export function statisticsFromWire(wire: ClusterStatistics): ClusterStatistics {
+  return {
+    nodeCount: wire.nodeCount,
+    nodesUp: wire.nodesUp,
+    volumeCount: wire.volumeCount,
+    liveNeedles: wireNumber(wire.liveNeedles, 'live needles'),
+    liveBytes: wireNumber(wire.liveBytes, 'live bytes'),
+    garbageBytes: wireNumber(wire.garbageBytes, 'garbage bytes'),
+    totalBytes: wireNumber(wire.totalBytes, 'bytes of all disks'),
+    freeBytes: wireNumber(wire.freeBytes, 'free bytes'),
+    volumesAtRisk: wire.volumesAtRisk,
+  }
+}
+
+export function statusToWire(status: MasterStatus): MasterStatus {
+  const { isLeader, leader, epoch, isWarming, version, clusterId } = status
+  return { isLeader, leader, epoch, isWarming, version, clusterId }
+}
+
+/** @throws {StoreError} REQUEST_INVALID */
+export function statusFromWire(wire: MasterStatus): MasterStatus {
+  return { ...statusToWire(wire), epoch: wireNumber(wire.epoch, 'an epoch') }
+}
+
+export function linkNameToWire(file: Omit<NamedFile, 'modifiedAtMs'>): WireLinkName {
+  return { name: file.name, fileId: formatFileId(file.fileId), dataBytes: file.dataBytes }
+}
+
+/** @throws {StoreError} REQUEST_INVALID, FILE_ID_INVALID. */
+export function linkNameFromWire(wire: WireLinkName): Omit<NamedFile, 'modifiedAtMs'> {
+  return {
+    name: wire.name,
+    fileId: parseFileId(wire.fileId),
+    dataBytes: wireNumber(wire.dataBytes, 'bytes of a file'),
+  }
+}
+
+export function namedFileToWire(file: NamedFile): WireNamedFile {
+  return { ...linkNameToWire(file), modifiedAtMs: file.modifiedAtMs }
+}
+
+/** @throws {StoreError} REQUEST_INVALID, FILE_ID_INVALID. */
+export function namedFileFromWire(wire: WireNamedFile): NamedFile {
+  return { ...linkNameFromWire(wire), modifiedAtMs: wireNumber(wire.modifiedAtMs, 'a time') }
+}
+
+/** In both directions: there is nothing in it that could be wrong by itself. */
+export function listNamesRequest(request: ListNamesRequest): ListNamesRequest {
+  return { prefix: request.prefix, after: request.after, limit: request.limit }
+}
+
+function topologyNodeToWire(node: TopologyNode): WireTopologyNode {
+  return {
+    location: nodeToWire(node.location),
+    state: node.state,
+    lastHeardMs: node.lastHeardMs,
+    disks: node.disks.map(diskReportToWire),
+    volumes: node.volumes.map(volumeReportToWire),
+    inFlightCount: node.inFlightCount,
+  }
+}
+
+function topologyNodeFromWire(wire: WireTopologyNode): TopologyNode {
+  return {
+    location: nodeFromWire(wire.location),
+    state: wireWord(wire.state, NODE_STATES, 'the state of a server'),
+    lastHeardMs: wireNumber(wire.lastHeardMs, 'a time'),
+    disks: wire.disks.map(diskReportFromWire),
+    volumes: wire.volumes.map(volumeReportFromWire),
+    inFlightCount: wire.inFlightCount,
+  }
+}
+
+function layoutToWire(layout: TopologyLayout): WireTopologyLayout {
+  const { collection, volumeIds, writableVolumeIds } = layout
+  return {
+    collection,
+    replication: formatReplicaPlacement(layout.replication),
+    ttl: formatTtl(layout.ttl),
+    volumeIds,
+    writableVolumeIds,
+  }
+}
+
+function layoutFromWire(wire: WireTopologyLayout): TopologyLayout {
+  return {
+    collection: wire.collection,
+    replication: parseReplicaPlacement(wire.replication),
+    ttl: parseTtl(wire.ttl),
+    volumeIds: wire.volumeIds.map(wireVolumeId),
+    writableVolumeIds: wire.writableVolumeIds.map(wireVolumeId),
+  }
+}

@@ -1,0 +1,121 @@
+import { formatReplicaPlacement, parseReplicaPlacement } from '../base/replica-placement.ts'
+import { formatTtl, parseTtl } from '../base/ttl.ts'
+import type {
+  DiskReport,
+  NodeLocation,
+  ReportedVolumeState,
+  VolumeLocations,
+  VolumeReport,
+} from './master-api.ts'
+import { invalid, present, wireNumber, wireVolumeId, wireWord } from './wire-values.ts'
+
+/**
+ * What masters and volume servers both say: where a server is, and what its volumes and disks do.
+ */
+
+export type WireNode = NodeLocation
+
+export interface WireVolumeLocations {
+  readonly volumeId: number
+  readonly collection: string
+  readonly locations: readonly WireNode[]
+}
+
+export interface WireVolumeReport extends Omit<VolumeReport, 'volumeId' | 'replication' | 'ttl'> {
+  readonly volumeId: number
+  readonly replication: string
+  readonly ttl: string
+}
+
+export type WireDiskReport = DiskReport
+
+const VOLUME_STATES = [
+  'writable',
+  'sealed',
+  'read-only',
+  'failed',
+  'damaged',
+] as const satisfies readonly ReportedVolumeState[]
+
+export function nodeToWire(node: NodeLocation): WireNode {
+  const { url, publicUrl, grpcAddress, dataCenter, rack } = node
+  return { url, publicUrl, grpcAddress, dataCenter, rack }
+}
+
+/** @throws {StoreError} REQUEST_INVALID: missing, or without a url. */
+export function nodeFromWire(wire: WireNode | null): NodeLocation {
+  const node = present(wire, 'the location of a server')
+  if (node.url === '') throw invalid('a server without a url')
+  return nodeToWire(node)
+}
+
+export function volumeLocationsToWire(volume: VolumeLocations): WireVolumeLocations {
+  const { volumeId, collection } = volume
+  return { volumeId, collection, locations: volume.locations.map(nodeToWire) }
+}
+
+/** @throws {StoreError} REQUEST_INVALID */
+export function volumeLocationsFromWire(wire: WireVolumeLocations): VolumeLocations {
+  return {
+    volumeId: wireVolumeId(wire.volumeId),
+    collection: wire.collection,
+    locations: wire.locations.map(nodeFromWire),
+  }
+}
+
+export function volumeReportToWire(report: VolumeReport): WireVolumeReport {
+  return {
+    volumeId: report.volumeId,
+    collection: report.collection,
+    replication: formatReplicaPlacement(report.replication),
+    ttl: formatTtl(report.ttl),
+    state: report.state,
+    reason: report.reason,
+    liveNeedles: report.liveNeedles,
+    liveBytes: report.liveBytes,
+    garbageBytes: report.garbageBytes,
+    datBytes: report.datBytes,
+    compactionRevision: report.compactionRevision,
+    directoryId: report.directoryId,
+    modifiedAtS: report.modifiedAtS,
+    digest: report.digest,
+  }
+}
+
+/** @throws {StoreError} REQUEST_INVALID, REPLICA_PLACEMENT_INVALID, TTL_INVALID. */
+export function volumeReportFromWire(wire: WireVolumeReport): VolumeReport {
+  if (!/^(?:[0-9a-f]{16})?$/.test(wire.digest)) throw invalid('a digest of another length')
+  return {
+    volumeId: wireVolumeId(wire.volumeId),
+    collection: wire.collection,
+    replication: parseReplicaPlacement(wire.replication),
+    ttl: parseTtl(wire.ttl),
+    state: wireWord(wire.state, VOLUME_STATES, 'the state of a volume'),
+    reason: wire.reason,
+    liveNeedles: wireNumber(wire.liveNeedles, 'live needles'),
+    liveBytes: wireNumber(wire.liveBytes, 'live bytes'),
+    garbageBytes: wireNumber(wire.garbageBytes, 'garbage bytes'),
+    datBytes: wireNumber(wire.datBytes, 'bytes of .dat'),
+    compactionRevision: wireNumber(wire.compactionRevision, 'compaction revision'),
+    directoryId: wire.directoryId,
+    modifiedAtS: wireNumber(wire.modifiedAtS, 'time of change'),
+    digest: wire.digest,
+  }
+}
+
+export function diskReportToWire(report: DiskReport): WireDiskReport {
+  const { directoryId, path, totalBytes, freeBytes, reserveBytes, quarantinedCount } = report
+  return { directoryId, path, totalBytes, freeBytes, reserveBytes, quarantinedCount }
+}
+
+/** @throws {StoreError} REQUEST_INVALID */
+export function diskReportFromWire(wire: WireDiskReport): DiskReport {
+  return {
+    directoryId: wire.directoryId,
+    path: wire.path,
+    totalBytes: wireNumber(wire.totalBytes, 'bytes of a disk'),
+    freeBytes: wireNumber(wire.freeBytes, 'free bytes'),
+    reserveBytes: wireNumber(wire.reserveBytes, 'reserved bytes'),
+    quarantinedCount: wireNumber(wire.quarantinedCount, 'quarantined files'),
+  }
+}

@@ -1,0 +1,512 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { cookie, needleId, volumeId } from '../../src/base/ids.ts'
+import { replicaPlacementFromByte } from '../../src/base/replica-placement.ts'
+import { ERROR_CODES, type ErrorCode, isStoreError } from '../../src/base/store-error.ts'
+import { TTL_NONE, type Ttl } from '../../src/base/ttl.ts'
+import { messageNamed, PROTO_PACKAGE } from '../../src/net/proto-loading.ts'
+import * as master from '../../src/net/wire-master.ts'
+import * as reports from '../../src/net/wire-reports.ts'
+import { fromPeer } from '../../src/net/wire-values.ts'
+import * as volume from '../../src/net/wire-volume.ts'
+
+const u32 = fc.nat({ max: 0xffff_ffff })
+const u64 = fc.maxSafeNat()
+const text = fc.string({ unit: 'grapheme' })
+const someText = fc.string({ unit: 'grapheme', minLength: 1 })
+const bool = fc.boolean()
+const bytes = fc.uint8Array({ maxLength: 100 }).map((array) => Buffer.from(array))
+const aVolumeId = fc.integer({ min: 1, max: 0xffff_ffff }).map(volumeId)
+const volumeIds = fc.array(aVolumeId)
+const aNeedleId = fc.tuple(u32, u32).map(([hi, lo]) => needleId(hi, lo))
+const fileId = fc.record({
+  volumeId: aVolumeId,
+  needleId: aNeedleId,
+  cookie: u32.map(cookie),
+})
+const replication = fc.nat({ max: 255 }).map(replicaPlacementFromByte)
+const ttl = fc.oneof(
+  fc.constant(TTL_NONE),
+  fc.record({ count: fc.integer({ min: 1, max: 6 }), unit: fc.constant('day' as const) }),
+  fc.record({ count: fc.integer({ min: 1, max: 11 }), unit: fc.constant('month' as const) }),
+) as fc.Arbitrary<Ttl>
+const node = fc.record({
+  url: someText,
+  publicUrl: text,
+  grpcAddress: text,
+  dataCenter: text,
+  rack: text,
+})
+const report = fc.record({
+  volumeId: aVolumeId,
+  collection: text,
+  replication,
+  ttl,
+  state: fc.constantFrom('writable', 'sealed', 'read-only', 'failed', 'damaged'),
+  reason: text,
+  liveNeedles: u64,
+  liveBytes: u64,
+  garbageBytes: u64,
+  datBytes: u64,
+  compactionRevision: u32,
+  directoryId: text,
+  modifiedAtS: u64,
+  digest: fc.constantFrom('', '0123456789abcdef'),
+})
+const disk = fc.record({
+  directoryId: text,
+  path: text,
+  totalBytes: u64,
+  freeBytes: u64,
+  reserveBytes: u64,
+  quarantinedCount: u32,
+})
+const locations = fc.record({
+  volumeId: aVolumeId,
+  collection: text,
+  locations: fc.array(node, { maxLength: 3 }),
+})
+const reported = fc.array(report, { maxLength: 3 })
+const disks = fc.array(disk, { maxLength: 3 })
+const place = { dataCenter: text, rack: text, node: text }
+const growth = {
+  count: u32,
+  collection: text,
+  replication: fc.option(replication, { nil: undefined }),
+  ttl,
+  ...place,
+}
+const named = { name: text, fileId, dataBytes: u64 }
+const statistics = fc.record({
+  nodeCount: u32,
+  nodesUp: u32,
+  volumeCount: u32,
+  liveNeedles: u64,
+  liveBytes: u64,
+  garbageBytes: u64,
+  totalBytes: u64,
+  freeBytes: u64,
+  volumesAtRisk: u32,
+})
+const collection = fc.record({
+  collection: text,
+  volumeCount: u32,
+  liveNeedles: u64,
+  liveBytes: u64,
+  datBytes: u64,
+})
+const key = someText.filter((name) => !['__proto__'].includes(name))
+const metadata = fc.record({
+  name: fc.option(someText, { nil: undefined }),
+  mime: fc.option(someText, { nil: undefined }),
+  lastModifiedS: fc.option(fc.integer({ min: 1, max: 2 ** 40 }), { nil: undefined }),
+  ttl: fc.option(
+    ttl.filter((value) => value.count > 0),
+    { nil: undefined },
+  ),
+  pairs: fc.dictionary(key, text, { minKeys: 1, maxKeys: 4, noNullPrototype: true }),
+  isCompressed: bool,
+  isChunkManifest: bool,
+})
+const put = fc.record({ fileId, data: bytes, metadata, writeToken: text, isReplica: bool })
+const deletion = fc.record({ fileId, writeToken: text, isReplica: bool })
+const command = { epoch: u64, volumeId: aVolumeId }
+const ns = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n })
+
+interface Row {
+  readonly message: string
+  readonly values: fc.Arbitrary<unknown>
+  readonly toWire: (value: unknown) => object
+  readonly fromWire: (wire: unknown) => unknown
+}
+
+function row<Value, Wire extends object>(
+  message: string,
+  values: fc.Arbitrary<Value>,
+  toWire: (value: Value) => Wire | null,
+  fromWire: (wire: Wire) => unknown,
+): Row {
+  return {
+    message,
+    values,
+    toWire: toWire as Row['toWire'],
+    fromWire: fromWire as Row['fromWire'],
+  }
+}
+
+const ROWS: readonly Row[] = [
+  row('NodeLocation', node, reports.nodeToWire, reports.nodeFromWire),
+  row('VolumeLocations', locations, reports.volumeLocationsToWire, reports.volumeLocationsFromWire),
+  row('VolumeReport', report, reports.volumeReportToWire, reports.volumeReportFromWire),
+  row('DiskReport', disk, reports.diskReportToWire, reports.diskReportFromWire),
+  row(
+    'AssignRequest',
+    fc.record({ ...growth, excludedVolumeIds: volumeIds, dataBytes: u64, key: text }),
+    master.assignToWire,
+    master.assignFromWire,
+  ),
+  row(
+    'AssignResponse',
+    fc.record({
+      volumeId: aVolumeId,
+      firstNeedleId: aNeedleId,
+      count: u32,
+      locations: fc.array(node),
+      writeToken: text,
+      validMs: u32,
+    }),
+    master.leaseToWire,
+    master.leaseFromWire,
+  ),
+  row('GrowRequest', fc.record(growth), master.growToWire, master.growFromWire),
+  row(
+    'LocationsUpdate',
+    fc.record({
+      isSnapshot: bool,
+      volumes: fc.array(locations, { maxLength: 3 }),
+      removedVolumeIds: volumeIds,
+    }),
+    master.updateToWire,
+    master.updateFromWire,
+  ),
+  row(
+    'HeartbeatRequest',
+    fc.record({
+      node,
+      isFull: bool,
+      volumes: reported,
+      removedVolumeIds: volumeIds,
+      disks,
+      highestNeedleId: aNeedleId,
+      inFlightCount: u32,
+      epoch: u64,
+      isLeaving: bool,
+    }),
+    master.heartbeatToWire,
+    master.heartbeatFromWire,
+  ),
+  row(
+    'HeartbeatResponse',
+    fc.record({
+      isLeader: bool,
+      leader: text,
+      epoch: u64,
+      intervalMs: u32,
+      volumeSizeMaxBytes: u64,
+    }),
+    master.answerToWire,
+    master.answerFromWire,
+  ),
+  row(
+    'Topology',
+    fc.record({
+      clusterId: text,
+      nodes: fc.array(
+        fc.record({
+          location: node,
+          state: fc.constantFrom('up', 'leaving', 'down'),
+          lastHeardMs: u64,
+          disks,
+          volumes: reported,
+          inFlightCount: u32,
+        }),
+        { maxLength: 3, minLength: 1 },
+      ),
+      layouts: fc.array(
+        fc.record({
+          collection: text,
+          replication,
+          ttl,
+          volumeIds,
+          writableVolumeIds: volumeIds,
+        }),
+        { maxLength: 3, minLength: 1 },
+      ),
+      maxVolumeId: u32,
+      volumeSizeMaxBytes: u64,
+    }),
+    master.topologyToWire,
+    master.topologyFromWire,
+  ),
+  row('CollectionReport', collection, master.collectionToWire, master.collectionFromWire),
+  row('Statistics', statistics, master.statisticsToWire, master.statisticsFromWire),
+  row(
+    'MasterStatus',
+    fc.record({
+      isLeader: bool,
+      leader: text,
+      epoch: u64,
+      isWarming: bool,
+      version: text,
+      clusterId: text,
+    }),
+    master.statusToWire,
+    master.statusFromWire,
+  ),
+  row(
+    'NamedFile',
+    fc.record({ ...named, modifiedAtMs: u64 }),
+    master.namedFileToWire,
+    master.namedFileFromWire,
+  ),
+  row('LinkNameRequest', fc.record(named), master.linkNameToWire, master.linkNameFromWire),
+  row(
+    'ListNamesRequest',
+    fc.record({ prefix: text, after: text, limit: u32 }),
+    master.listNamesRequest,
+    master.listNamesRequest,
+  ),
+  row('NeedleMetadata', metadata, volume.metadataToWire, volume.metadataFromWire),
+  row('PutOperation', put, volume.putToWire, volume.putFromWire),
+  row('DeleteOperation', deletion, volume.deleteToWire, volume.deleteFromWire),
+  row(
+    'GetRequest',
+    fc.record({
+      fileId,
+      range: fc.option(
+        fc.tuple(u32, fc.integer({ min: 1, max: 1000 })).map(([start, length]) => ({
+          start,
+          end: start + length,
+        })),
+        { nil: undefined },
+      ),
+      readDeleted: bool,
+      readToken: text,
+    }),
+    volume.readToWire,
+    volume.readFromWire,
+  ),
+  row(
+    'AllocateVolumeRequest',
+    fc.record({ ...command, collection: text, replication, ttl }),
+    volume.allocateToWire,
+    volume.allocateFromWire,
+  ),
+  row('VolumeCommand', fc.record(command), volume.commandToWire, volume.commandFromWire),
+  row(
+    'CopyVolumeRequest',
+    fc.record({ ...command, collection: text, source: node }),
+    volume.copyToWire,
+    volume.copyFromWire,
+  ),
+  row(
+    'CopyVolumeProgress',
+    fc.record({ copiedBytes: u64, totalBytes: u64, isDone: bool }),
+    volume.copyProgressToWire,
+    volume.copyProgressFromWire,
+  ),
+  row(
+    'VolumeServerStatus',
+    fc.record({ node, version: text, epoch: u64, disks, volumes: reported }),
+    volume.serverStatusToWire,
+    volume.serverStatusFromWire,
+  ),
+  row(
+    'VolumeFilePiece',
+    fc.record({
+      extension: fc.constantFrom('dat', 'idx', 'sum', 'vif'),
+      offsetBytes: u64,
+      data: bytes,
+    }),
+    volume.pieceToWire,
+    volume.pieceFromWire,
+  ),
+  row(
+    'TailVolumeRequest',
+    fc.record({ volumeId: aVolumeId, sinceNs: ns }),
+    volume.tailToWire,
+    volume.tailFromWire,
+  ),
+  row(
+    'TailRecord',
+    fc.record({ fileId, appendAtNs: ns, isTombstone: bool, data: bytes, metadata }),
+    volume.tailRecordToWire,
+    volume.tailRecordFromWire,
+  ),
+  row(
+    'VacuumProgress',
+    fc.record({
+      phase: fc.constantFrom('copying', 'verifying', 'done'),
+      copiedBytes: u64,
+      totalBytes: u64,
+    }),
+    volume.vacuumToWire,
+    volume.vacuumFromWire,
+  ),
+]
+
+/** Messages that hold others, or a value or two, and are made where they are used. */
+const PLAIN: Readonly<Record<string, readonly string[]>> = {
+  LookupRequest: ['volumeIds'],
+  LookupResponse: ['volumes'],
+  WatchLocationsRequest: [],
+  GrowResponse: ['volumeIds'],
+  GetTopologyRequest: [],
+  TopologyNode: [...fieldsOf('TopologyNode')],
+  TopologyLayout: [...fieldsOf('TopologyLayout')],
+  ListCollectionsRequest: [],
+  ListCollectionsResponse: ['collections'],
+  DeleteCollectionRequest: ['collection'],
+  DeleteCollectionResponse: [],
+  GetStatisticsRequest: [],
+  GetStatusRequest: [],
+  ResolveNameRequest: ['name'],
+  UnlinkNameRequest: ['name'],
+  ListNamesResponse: ['files'],
+  WriteOperation: ['sequence', 'put', 'delete'],
+  WriteRequest: ['operations'],
+  WriteResult: [...fieldsOf('WriteResult')],
+  WriteResponse: ['results'],
+  GetResponse: ['head', 'data'],
+  BatchDeleteRequest: ['operations'],
+  BatchDeleteResponse: ['results'],
+  AllocateVolumeResponse: [],
+  VolumeCommandResponse: [],
+  GetVolumeStatusRequest: ['volumeId'],
+  GetServerStatusRequest: [],
+  ReadVolumeFilesRequest: ['volumeId'],
+  VacuumCheckRequest: ['volumeId'],
+  VacuumCheckResponse: ['garbageRatio'],
+}
+
+function fieldsOf(message: string): string[] {
+  const { type } = messageNamed(message) as unknown as {
+    readonly type: { readonly field: readonly { readonly name: string }[] }
+  }
+  return type.field.map(({ name }) =>
+    name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()),
+  )
+}
+
+function overTheWire(message: string, wire: object): unknown {
+  const definition = messageNamed(message)
+  return definition.deserialize(Buffer.from(definition.serialize(wire)))
+}
+
+describe('the messages', () => {
+  test('all have conversions here', () => {
+    const names = Object.entries(PROTO_PACKAGE)
+      .filter(([, definition]) => 'format' in definition)
+      .map(([name]) => name.replace('hayloft.v1.', ''))
+    const covered = [...ROWS.map(({ message }) => message), ...Object.keys(PLAIN)]
+    expect(covered.sort()).toEqual(names.sort())
+  })
+
+  test.each(Object.entries(PLAIN))('%s has the fields that are used', (message, fields) => {
+    expect(fieldsOf(message).sort()).toEqual([...fields].sort())
+  })
+
+  test.each(ROWS)('$message comes back as it went, every field in use', (found) => {
+    fc.assert(
+      fc.property(found.values, (value) => {
+        const wire = found.toWire(value)
+        expect(Object.keys(wire).sort()).toEqual(fieldsOf(found.message).sort())
+        expect(found.fromWire(overTheWire(found.message, wire))).toEqual(value)
+      }),
+      { numRuns: 50 },
+    )
+  })
+
+  test('a put and a delete result come back as they went', () => {
+    const answer = { checksum: 0xffff_fffe, dataBytes: 5, isUnchanged: true, isDurable: true }
+    const one = overTheWire('WriteResult', volume.putResultToWire(7, answer)) as volume.WireResult
+    expect(one.sequence).toBe(7)
+    expect(volume.putAnswerFromWire(one)).toEqual(answer)
+    const gone = { wasLive: true, freedBytes: 2 ** 50 }
+    const two = overTheWire('WriteResult', volume.deleteResultToWire(2 ** 32 - 1, gone))
+    expect((two as volume.WireResult).sequence).toBe(2 ** 32 - 1)
+    expect(volume.deleteAnswerFromWire(two as volume.WireResult)).toEqual(gone)
+  })
+
+  test('a needle without metadata sends none, and one with nothing but pairs sends them', () => {
+    expect(volume.metadataToWire({})).toBeNull()
+    expect(volume.metadataToWire({ name: '', pairs: {}, isCompressed: false })).toBeNull()
+    expect(volume.metadataToWire({ pairs: { a: 'b' } })?.pairs).toEqual({ a: 'b' })
+  })
+})
+
+/** Wire values that no honest peer sends, and what is said of them. */
+const HOSTILE: readonly (readonly [string, ErrorCode, () => unknown])[] = [
+  ['a volume id of 0', 'REQUEST_INVALID', () => volume.commandFromWire({ epoch: 1, volumeId: 0 })],
+  [
+    'an epoch of 2^53',
+    'REQUEST_INVALID',
+    () => volume.commandFromWire({ epoch: 2 ** 53, volumeId: 1 }),
+  ],
+  [
+    'a file id without a cookie',
+    'FILE_ID_INVALID',
+    () => volume.deleteFromWire({ fileId: '3,01', writeToken: '', isReplica: false }),
+  ],
+  [
+    'a range that ends before it starts',
+    'RANGE_INVALID',
+    () =>
+      volume.readFromWire({
+        fileId: '3,01637037d6',
+        rangeStart: 5,
+        rangeEnd: 4,
+        readDeleted: false,
+        readToken: '',
+      }),
+  ],
+  [
+    '10,001 deletes at once',
+    'REQUEST_INVALID',
+    () =>
+      volume.batchDeleteFromWire({
+        operations: Array.from({ length: 10_001 }, () => ({
+          fileId: '3,01637037d6',
+          writeToken: '',
+          isReplica: false,
+        })),
+      }),
+  ],
+  ['a server without a url', 'REQUEST_INVALID', () => reports.nodeFromWire(null)],
+  [
+    'a time above 64 bits',
+    'REQUEST_INVALID',
+    () => volume.tailFromWire({ volumeId: 1, sinceNs: '18446744073709551616' }),
+  ],
+  ['a negative time', 'REQUEST_INVALID', () => volume.tailFromWire({ volumeId: 1, sinceNs: '-1' })],
+  [
+    'an extension with a path in it',
+    'REQUEST_INVALID',
+    () => volume.pieceFromWire({ extension: '../x', offsetBytes: 0, data: Buffer.alloc(0) }),
+  ],
+]
+
+describe('what a stranger sends', () => {
+  test.each(HOSTILE)('%s is refused with %s', (_, code, convert) => {
+    expect(convert).toThrow(expect.objectContaining({ code }))
+    const asClient = (): unknown => fromPeer('peer:1', undefined, convert)
+    expect(asClient).toThrow(expect.objectContaining({ code: 'PEER_FAILED' }))
+  })
+
+  test('any bytes are decoded to something, or refused, and never crash a conversion', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...ROWS), fc.uint8Array({ maxLength: 200 }), (found, garbage) => {
+        let wire: unknown
+        try {
+          wire = messageNamed(found.message).deserialize(Buffer.from(garbage))
+        } catch {
+          return // Not a message; gRPC says so.
+        }
+        try {
+          found.fromWire(wire)
+        } catch (error) {
+          if (!isStoreError(error)) throw error
+        }
+      }),
+      { numRuns: 3000 },
+    )
+  })
+
+  test('a result with a code nobody knows is the peer failing', () => {
+    const result = { ...volume.failureToWire(1, undefined), errorCode: 'toString' }
+    expect(volume.failureFromWire(result)?.code).toBe('PEER_FAILED')
+    const known = { ...result, errorCode: 'DISK_FULL' }
+    expect(volume.failureFromWire(known)?.code).toBe('DISK_FULL')
+    expect(Object.keys(ERROR_CODES)).toContain('DISK_FULL')
+  })
+})

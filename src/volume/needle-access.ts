@@ -1,8 +1,10 @@
 import type { FileId } from '../base/file-id.ts'
 import type { VolumeId } from '../base/ids.ts'
 import type { Needle } from '../format/needle.ts'
+import type { NeedleAttributes } from '../format/needle-attributes.ts'
 import type { NodeLocation } from '../net/master-api.ts'
 import type {
+  ByteRange,
   DeleteAnswer,
   DeleteRequest,
   NeedleContent,
@@ -11,8 +13,19 @@ import type {
   PutStreamRequest,
   ReadRequest,
 } from '../net/volume-api.ts'
-import type { LargeNeedle } from '../storage/needle-reader.ts'
 import type { ReadBuffer } from '../storage/read-buffer.ts'
+
+/** A needle that is not in memory whole: `LargeNeedle`, or one read through another thread. */
+export interface StreamedNeedle extends Disposable {
+  readonly attributes: NeedleAttributes
+  readonly cookie: number
+  readonly dataBytes: number
+  readonly checksum: number
+
+  read(signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined>
+
+  readRange(range: ByteRange, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined>
+}
 
 /**
  * The needles of this server, as the HTTP side sees them: in the thread that owns the volumes, or
@@ -29,7 +42,7 @@ export interface NeedleAccess {
   readWarm(fileId: FileId, readDeleted: boolean, into: ReadBuffer): Needle | undefined
 
   /** As `Volume.read`. */
-  read(fileId: FileId, readDeleted: boolean): Promise<Needle | LargeNeedle>
+  read(fileId: FileId, readDeleted: boolean): Promise<Needle | StreamedNeedle>
 
   put(request: PutRequest, signal: AbortSignal): Promise<PutAnswer>
 

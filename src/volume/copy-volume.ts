@@ -1,0 +1,183 @@
+import { crc32c } from '../base/crc32c.ts'
+import { LIMITS } from '../base/limits.ts'
+import { StoreError } from '../base/store-error.ts'
+import { type ChecksumSidecar, decodeChecksumSidecar } from '../format/checksum-sidecar.ts'
+import { decodeSuperBlock, superBlockBytes } from '../format/super-block.ts'
+import type { VolumeFileExtension, VolumeFilePiece } from '../net/volume-api.ts'
+import { cancelledError } from '../runtime/abort.ts'
+import { type DiskFile, readFile, readFully, writeFully } from '../runtime/disk.ts'
+import { yieldTurn } from '../runtime/yield-turn.ts'
+import { BlockChecksums } from '../storage/block-checksums.ts'
+import type { VolumeDraft } from '../storage/disk-location.ts'
+import { RecordScanner } from '../storage/record-scanner.ts'
+import type { VolumeSnapshot } from '../storage/volume-snapshot.ts'
+
+const RECORDS_PER_TURN = 512
+const SUPER_BLOCK_READ_BYTES = 8 + 65_535
+
+const BYTES_MAX: Readonly<Record<VolumeFileExtension, number>> = {
+  dat: LIMITS.volumeSizeMax.value,
+  // A row takes 16 bytes, a record at least 24.
+  idx: LIMITS.volumeSizeMax.value,
+  sum: LIMITS.sidecarMax.value,
+  vif: LIMITS.volumeInfoMax.value,
+}
+
+/** All files of a snapshot, in pieces, `.dat` first. */
+export async function* readSnapshot(
+  snapshot: VolumeSnapshot,
+  signal: AbortSignal,
+): AsyncGenerator<VolumeFilePiece, void, undefined> {
+  const { datBytes, idxBytes = 0, sidecar, info } = snapshot
+  const length = LIMITS.streamPiece.value
+  for (let at = 0; at < datBytes; at += length) {
+    if (signal.aborted) throw cancelledError(signal, 'while reading the files of a volume')
+    const data = await snapshot.readDat(length, at)
+    yield { extension: 'dat', offsetBytes: at, data }
+  }
+  for (let at = 0; at < idxBytes; at += length) {
+    if (signal.aborted) throw cancelledError(signal, 'while reading the files of a volume')
+    const data = await snapshot.readIdx(length, at)
+    yield { extension: 'idx', offsetBytes: at, data }
+  }
+  if (sidecar !== undefined) yield* piecesOf('sum', sidecar)
+  if (info !== undefined) yield* piecesOf('vif', info)
+}
+
+function* piecesOf(extension: VolumeFileExtension, bytes: Buffer): Generator<VolumeFilePiece> {
+  const length = LIMITS.streamPiece.value
+  for (let at = 0; at < bytes.length; at += length) {
+    yield { extension, offsetBytes: at, data: bytes.subarray(at, at + length) }
+  }
+}
+
+/**
+ * Writes the files of a volume as they arrive, and makes their bytes durable.
+ *
+ * @throws {StoreError} PEER_FAILED: a file comes in pieces that do not follow each other, or is too
+ * long. DISK_FULL, DISK_FAILED; whatever `pieces` throws.
+ */
+export async function writeDraft(
+  draft: VolumeDraft,
+  pieces: AsyncIterable<VolumeFilePiece>,
+  onWritten: (datBytes: number) => void,
+): Promise<void> {
+  await using files = new DraftFiles(draft)
+  let datBytes = 0
+  for await (const piece of pieces) {
+    await files.write(piece)
+    if (piece.extension !== 'dat') continue
+    datBytes += piece.data.length
+    onWritten(datBytes)
+  }
+  await files.sync()
+}
+
+class DraftFiles implements AsyncDisposable {
+  readonly #draft: VolumeDraft
+  readonly #files = new Map<VolumeFileExtension, { file: DiskFile; bytes: number }>()
+
+  constructor(draft: VolumeDraft) {
+    this.#draft = draft
+  }
+
+  async write({ extension, offsetBytes, data }: VolumeFilePiece): Promise<void> {
+    const { disk, paths, space } = this.#draft
+    let open = this.#files.get(extension)
+    if (open === undefined) {
+      open = { file: await disk.open(paths[extension], 'create-new'), bytes: 0 }
+      this.#files.set(extension, open)
+    }
+    if (offsetBytes !== open.bytes || open.bytes + data.length > BYTES_MAX[extension]) {
+      const why = `.${extension} goes on at byte ${offsetBytes}, ${open.bytes} had come`
+      throw new StoreError('PEER_FAILED', why)
+    }
+    const refusal = space.refusePut(data.length)
+    if (refusal !== undefined) throw refusal
+    await writeFully(open.file, [data], open.bytes)
+    open.bytes += data.length
+    space.onAppended(data.length)
+  }
+
+  async sync(): Promise<void> {
+    if (!this.#files.has('dat')) throw new StoreError('PEER_FAILED', 'there came no .dat')
+    for (const { file } of this.#files.values()) await file.datasync()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const { file } of this.#files.values()) await file.close()
+  }
+}
+
+/**
+ * Reads a copy back: every record must match its checksum, and with a `.sum` every byte of `.dat`
+ * and `.idx` what the source had.
+ *
+ * @throws {StoreError} PEER_FAILED: it does not. SUPER_BLOCK_CORRUPT, SIDECAR_CORRUPT, DISK_FAILED,
+ * CANCELLED.
+ */
+export async function verifyDraft(draft: VolumeDraft, signal: AbortSignal): Promise<void> {
+  const { disk, paths } = draft
+  const hasSidecar = (await disk.stat(paths.sum)) !== undefined
+  const sidecar = hasSidecar
+    ? decodeChecksumSidecar(await readFile(disk, paths.sum, LIMITS.sidecarMax.value))
+    : undefined
+  const checksums = new BlockChecksums(sidecar?.blockBytes)
+  await using dat = await disk.open(paths.dat, 'read')
+  await verifyRecords(dat, checksums, signal)
+  if (sidecar === undefined) return
+  const isWhole =
+    checksums.coveredBytes === sidecar.watermarkBytes &&
+    Buffer.from(checksums.toArray().buffer).equals(Buffer.from(sidecar.blockCrcs.buffer))
+  if (!isWhole) throw unlike('.dat is not what its .sum says')
+  await verifyIndex(draft, sidecar, signal)
+}
+
+async function verifyRecords(
+  dat: DiskFile,
+  checksums: BlockChecksums,
+  signal: AbortSignal,
+): Promise<void> {
+  const toBytes = await dat.sizeBytes()
+  const head = await readFully(dat, Math.min(toBytes, SUPER_BLOCK_READ_BYTES), 0)
+  const superBlock = decodeSuperBlock(head)
+  const fromBytes = superBlockBytes(superBlock)
+  checksums.extend(head.subarray(0, fromBytes))
+  const { version } = superBlock
+  const scanner = new RecordScanner(dat, { version, fromBytes, toBytes, checksums })
+  let count = 0
+  for (let record = await scanner.next(); record !== undefined; record = await scanner.next()) {
+    if (!record.isIntact) {
+      throw unlike(`the record at byte ${record.offsetBytes} does not match its checksum`)
+    }
+    if (++count % RECORDS_PER_TURN === 0) await yieldTurn()
+    if (signal.aborted) throw cancelledError(signal, 'while checking a copy')
+  }
+  if (scanner.end !== 'end') throw unlike(`no readable record at byte ${scanner.positionBytes}`)
+}
+
+async function verifyIndex(
+  { disk, paths }: VolumeDraft,
+  sidecar: ChecksumSidecar,
+  signal: AbortSignal,
+): Promise<void> {
+  let crc = 0
+  let bytes = 0
+  if ((await disk.stat(paths.idx)) !== undefined) {
+    await using idx = await disk.open(paths.idx, 'read')
+    for (;;) {
+      const piece = await readFully(idx, LIMITS.streamPiece.value, bytes)
+      if (piece.length === 0) break
+      crc = crc32c(piece, crc)
+      bytes += piece.length
+      if (signal.aborted) throw cancelledError(signal, 'while checking a copy')
+    }
+  }
+  if (bytes !== sidecar.idxBytes || crc !== sidecar.idxCrc) {
+    throw unlike('.idx is not what its .sum says')
+  }
+}
+
+function unlike(why: string): StoreError {
+  return new StoreError('PEER_FAILED', `${why}; the copy is discarded`)
+}

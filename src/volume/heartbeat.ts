@@ -1,0 +1,187 @@
+import type { VolumeId } from '../base/ids.ts'
+import { isStoreError } from '../base/store-error.ts'
+import type {
+  Heartbeat,
+  HeartbeatAnswer,
+  MasterApi,
+  NodeLocation,
+  VolumeReport,
+} from '../net/master-api.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Logger } from '../runtime/logger.ts'
+import type { Random } from '../runtime/random.ts'
+import type { EpochFile } from './epoch-file.ts'
+import type { VolumeReports } from './volume-report.ts'
+import { Wakeup } from './wakeup.ts'
+
+export interface HeartbeatParts {
+  readonly master: MasterApi
+  /** For the log. */
+  readonly masterName: string
+  readonly reports: VolumeReports
+  readonly epochs: EpochFile
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly random: Random
+  readonly location: () => NodeLocation
+  readonly inFlightCount: () => number
+}
+
+const INTERVAL_FIRST_MS = 5_000
+const INTERVAL_MIN_MS = 20
+const INTERVAL_MAX_MS = 60_000
+/** What changes together is told together. */
+const DEBOUNCE_MS = 50
+const RETRY_FIRST_MS = 100
+const RETRY_MAX_MS = 5_000
+const MISSED_INTERVALS_MAX = 3
+
+/**
+ * Keeps one master informed: all there is when a stream begins, then what changed, in every
+ * interval and soon after something important. A stream that breaks is begun anew.
+ */
+export class HeartbeatLink implements AsyncDisposable {
+  readonly #parts: HeartbeatParts
+  readonly #wakeup: Wakeup
+  readonly #stop = new AbortController()
+  readonly #running: Promise<void>
+  /** As last told on the present stream, as text to compare with. */
+  #told = new Map<VolumeId, string>()
+  #intervalMs = INTERVAL_FIRST_MS
+  #heardFromLeaderMs = Number.NEGATIVE_INFINITY
+  #isLeaving = false
+  #isConnected = false
+
+  constructor(parts: HeartbeatParts) {
+    this.#parts = parts
+    this.#wakeup = new Wakeup(parts.clock)
+    this.#running = this.#run()
+  }
+
+  /** This master leads, and has answered within the last three intervals. */
+  get isHeardByLeader(): boolean {
+    const silentMs = this.#parts.clock.monotonicMs() - this.#heardFromLeaderMs
+    return silentMs <= MISSED_INTERVALS_MAX * this.#intervalMs
+  }
+
+  /** Something changed that the master should hear of now. */
+  nudge(): void {
+    this.#wakeup.wake()
+  }
+
+  /** Tells the master that this server leaves, and ends the stream, within `deadlineMs`. */
+  async leave(deadlineMs: number): Promise<void> {
+    this.#isLeaving = true
+    this.#wakeup.wake()
+    using _deadline = this.#parts.clock.after(deadlineMs, () => this.#stop.abort())
+    if (!this.#isConnected) this.#stop.abort()
+    await this.#running
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    await this.#running
+  }
+
+  async #run(): Promise<void> {
+    const { clock, random } = this.#parts
+    const { signal } = this.#stop
+    let delayMs = RETRY_FIRST_MS
+    while (!signal.aborted && !this.#isLeaving) {
+      const wasHeard = await this.#connect(signal)
+      if (signal.aborted || this.#isLeaving) return
+      delayMs = wasHeard ? RETRY_FIRST_MS : Math.min(delayMs * 2, RETRY_MAX_MS)
+      // Not all servers at once, when a master comes back.
+      const jitterMs = Math.floor((delayMs / 2) * (random.u32() / 2 ** 32))
+      await clock.sleep(delayMs + jitterMs, signal).catch(() => 'the loop ends')
+    }
+  }
+
+  /** One stream, to its end. True when the master answered on it. */
+  async #connect(signal: AbortSignal): Promise<boolean> {
+    const { master, masterName, logger } = this.#parts
+    // Ends the sending side when the answers end, however they do.
+    const stream = new AbortController()
+    const both = AbortSignal.any([signal, stream.signal])
+    let wasHeard = false
+    try {
+      for await (const answer of master.heartbeat(this.#beats(both), both)) {
+        if (!wasHeard) logger.info('heartbeat.connected', { master: masterName })
+        wasHeard = true
+        this.#isConnected = true
+        await this.#onAnswer(answer)
+      }
+    } catch (error) {
+      if (!isStoreError(error)) logger.error('heartbeat.failed', { master: masterName, error })
+      else if (!signal.aborted) this.#logEnd(error, wasHeard)
+    } finally {
+      this.#isConnected = false
+      stream.abort()
+    }
+    return wasHeard
+  }
+
+  /** Once for each connection: a master that is down would fill the log. */
+  #logEnd(error: Error, wasHeard: boolean): void {
+    const { masterName: master, logger } = this.#parts
+    const fields = { master, error: error.message }
+    if (wasHeard) logger.warn('heartbeat.lost', fields)
+    else logger.debug('heartbeat.refused', fields)
+  }
+
+  async *#beats(signal: AbortSignal): AsyncGenerator<Heartbeat, void, undefined> {
+    this.#told = new Map()
+    let isFull = true
+    while (!signal.aborted) {
+      const beat = this.#beat(isFull)
+      yield beat
+      if (beat.isLeaving) return
+      isFull = false
+      const isNudged = await this.#wakeup.sleep(this.#intervalMs, signal)
+      if (isNudged && !this.#isLeaving) await this.#wakeup.pause(DEBOUNCE_MS, signal)
+    }
+  }
+
+  #beat(isFull: boolean): Heartbeat {
+    const { reports, epochs } = this.#parts
+    const all = reports.all()
+    const volumes = all.filter((report) => this.#isNews(report))
+    const ids = new Set(all.map(({ volumeId }) => volumeId))
+    const removedVolumeIds = [...this.#told.keys()].filter((volumeId) => !ids.has(volumeId))
+    for (const volumeId of removedVolumeIds) this.#told.delete(volumeId)
+    return {
+      node: this.#parts.location(),
+      isFull,
+      volumes,
+      removedVolumeIds,
+      disks: reports.disks(),
+      highestNeedleId: reports.highestNeedleId(),
+      inFlightCount: this.#parts.inFlightCount(),
+      epoch: epochs.highest,
+      isLeaving: this.#isLeaving,
+    }
+  }
+
+  #isNews(report: VolumeReport): boolean {
+    const text = JSON.stringify(report)
+    if (this.#told.get(report.volumeId) === text) return false
+    this.#told.set(report.volumeId, text)
+    return true
+  }
+
+  async #onAnswer(answer: HeartbeatAnswer): Promise<void> {
+    const { clock, epochs, logger, masterName: master } = this.#parts
+    const { intervalMs, isLeader, epoch } = answer
+    if (intervalMs >= INTERVAL_MIN_MS && intervalMs <= INTERVAL_MAX_MS) {
+      this.#intervalMs = intervalMs
+    }
+    if (!isLeader) return
+    try {
+      await epochs.obey(epoch)
+      this.#heardFromLeaderMs = clock.monotonicMs()
+    } catch (error) {
+      if (!isStoreError(error)) throw error
+      logger.warn('heartbeat.epoch_refused', { master, epoch, error: error.message })
+    }
+  }
+}

@@ -1,0 +1,131 @@
+import type { IncomingMessage } from 'node:http'
+import { ClusterAuth } from '../net/cluster-auth.ts'
+import type { FileTokens } from '../net/file-token.ts'
+import { type HttpAddress, HttpServer } from '../net/http-server.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Logger } from '../runtime/logger.ts'
+import type { Metrics } from '../runtime/metrics.ts'
+import type { Random } from '../runtime/random.ts'
+import type { Store } from '../storage/store.ts'
+import type { VolumeServerConfig } from './config.ts'
+import { DataThreads } from './data-threads.ts'
+import type { VolumeHttpConfig } from './http-context.ts'
+import { volumeHttpHandler } from './http-handler.ts'
+import { isFromCluster } from './http-replica.ts'
+import type { NeedleService } from './needle-service.ts'
+import { statusMembers } from './server-status.ts'
+import type { VolumeReports } from './volume-report.ts'
+
+export interface HttpListenerParts {
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly random: Random
+  readonly metrics: Metrics
+  readonly store: Store
+  readonly needles: NeedleService
+  readonly reports: VolumeReports
+  readonly tokens: FileTokens | undefined
+  readonly version: string
+  readonly isReady: () => boolean
+  /** Aborts when the server is cut off. */
+  readonly stopping: AbortSignal
+}
+
+/** HTTP of a volume server: in this thread, or in data threads. */
+export interface HttpListener extends AsyncDisposable {
+  readonly address: HttpAddress
+  /** Volumes have come or gone. */
+  refresh(): void
+  close(deadlineMs: number): Promise<void>
+  destroy(): Promise<void>
+}
+
+/** Besides whenever volumes come and go: whether the server is ready changes by itself. */
+const REFRESH_MS = 500
+
+/** @throws {StoreError} LISTEN_FAILED. */
+export function openHttp(
+  parts: HttpListenerParts,
+  config: VolumeServerConfig,
+): Promise<HttpListener> {
+  return config.threads === 0 ? listenHere(parts, config) : listenInThreads(parts, config)
+}
+
+async function listenHere(
+  parts: HttpListenerParts,
+  config: VolumeServerConfig,
+): Promise<HttpListener> {
+  const { clock, logger, random, needles, reports, tokens, version, ...rest } = parts
+  const auth = config.secret && new ClusterAuth({ clock, random }, config.secret)
+  const handler = volumeHttpHandler(
+    {
+      metrics: rest.metrics,
+      isReady: rest.isReady,
+      logger,
+      clock,
+      random,
+      access: needles,
+      signal: rest.stopping,
+      status: () => statusMembers(reports, version),
+      ...(tokens && { tokens }),
+      ...(auth && { verifyReplica: (req: IncomingMessage) => isFromCluster(auth, req) }),
+      deleteChunk: (fileId, signal) => needles.deleteAnywhere(fileId, signal),
+    },
+    httpConfig(config),
+  )
+  const { bindHost: host, port } = config
+  const server = await HttpServer.open({ handler, logger, clock }, { host, port })
+  return Object.assign(server, { refresh: () => undefined })
+}
+
+async function listenInThreads(
+  parts: HttpListenerParts,
+  config: VolumeServerConfig,
+): Promise<HttpListener> {
+  const { clock, logger, store, needles, reports, metrics, version } = parts
+  const { threads: count, bindHost: host, port, secret } = config
+  const threads = await DataThreads.open(
+    {
+      access: needles,
+      logger,
+      share: (volumeId) => store.get(volumeId).volume.share(),
+      status: () => statusMembers(reports, version),
+      deleteChunk: (fileId, signal) => needles.deleteAnywhere(fileId, signal),
+      metrics: () => metrics.snapshot(),
+    },
+    { count, host, port, http: httpConfig(config), secret, hasTokens: parts.tokens !== undefined },
+  )
+  const refresh = (): void => {
+    const volumeIds = Array.from(store.volumes(), ({ volumeId }) => volumeId)
+    threads.setState({ volumeIds, isReady: parts.isReady() })
+  }
+  const timer = repeat(clock, REFRESH_MS, refresh)
+  refresh()
+  const stop = (ending: Promise<void>): Promise<void> => {
+    timer[Symbol.dispose]()
+    return ending
+  }
+  return {
+    address: threads.address,
+    refresh,
+    close: (deadlineMs) => stop(threads.close(deadlineMs)),
+    destroy: () => stop(threads.destroy()),
+    [Symbol.asyncDispose]: () => stop(threads.destroy()),
+  }
+}
+
+/** Runs `run` again and again, until disposed. */
+function repeat(clock: Clock, ms: number, run: () => void): Disposable {
+  let timer = clock.after(ms, again)
+  function again(): void {
+    run()
+    timer = clock.after(ms, again)
+  }
+  return { [Symbol.dispose]: () => timer[Symbol.dispose]() }
+}
+
+function httpConfig(config: VolumeServerConfig): VolumeHttpConfig {
+  const { uploadLimitBytes, downloadLimitBytes, fileSizeLimitBytes, readMode } = config
+  const tokens = { needsReadToken: config.readTokens, needsWriteToken: config.writeTokens }
+  return { uploadLimitBytes, downloadLimitBytes, fileSizeLimitBytes, readMode, ...tokens }
+}

@@ -1,0 +1,134 @@
+import type { FileId } from '../base/file-id.ts'
+import type { ByteRange, NeedleContent, NeedleMetadata } from '../net/volume-api.ts'
+import type { ReadBuffer } from '../storage/read-buffer.ts'
+import { decompress, decompressStream, unzippedBytesMax } from './http-compression.ts'
+import type { NeedleAccess, StreamedNeedle } from './needle-access.ts'
+
+/** The bytes of a file, wherever they come from. Whoever has one disposes of it. */
+export interface FileSource extends AsyncDisposable {
+  readonly metadata: NeedleMetadata
+  readonly checksum: number
+  /** Undefined: known only at the end, so neither ranges nor a length can be given. */
+  readonly sizeBytes: number | undefined
+  /** All bytes, when they are in memory. */
+  readonly whole: Buffer | undefined
+  /** The bytes of `range`, or all. A source may be opened again for another range. */
+  open(range: ByteRange | undefined, signal: AbortSignal): AsyncIterable<Uint8Array>
+}
+
+export interface SourceRequest {
+  readonly fileId: FileId
+  readonly readDeleted: boolean
+  readonly readToken: string
+}
+
+/** A needle of this server. Errors as `NeedleAccess.read`. */
+export async function localSource(
+  access: NeedleAccess,
+  request: SourceRequest,
+  into: ReadBuffer,
+): Promise<FileSource> {
+  const { fileId, readDeleted } = request
+  const warm = access.readWarm(fileId, readDeleted, into)
+  if (warm !== undefined) {
+    // The buffer is used again for the next read, perhaps before this one has been sent.
+    return memorySource(warm.attributes(), warm.checksum, Buffer.from(warm.data))
+  }
+  const found = await access.read(fileId, readDeleted)
+  if ('data' in found) return memorySource(found.attributes(), found.checksum, found.data)
+  return largeSource(found)
+}
+
+/** A needle of another server. Errors as `NeedleAccess.fetch`. */
+export async function remoteSource(
+  access: NeedleAccess,
+  request: SourceRequest,
+  signal: AbortSignal,
+): Promise<FileSource> {
+  const content = await access.fetch({ ...request, range: undefined }, signal)
+  let isUsed = false
+  return {
+    metadata: content.metadata,
+    checksum: content.checksum,
+    sizeBytes: content.dataBytes,
+    whole: undefined,
+    open(range, signal) {
+      if (range !== undefined) return fetchRange(access, { ...request, range }, signal)
+      if (isUsed) return fetchRange(access, { ...request, range: undefined }, signal)
+      isUsed = true
+      return content.data
+    },
+    [Symbol.asyncDispose]: () => content[Symbol.asyncDispose](),
+  }
+}
+
+/** The same file without its compression; undefined: it cannot be unpacked within the limits. */
+export async function unzippedSource(
+  source: FileSource,
+  signal: AbortSignal,
+): Promise<FileSource | undefined> {
+  const metadata = { ...source.metadata, isCompressed: false }
+  if (source.whole !== undefined) {
+    try {
+      const data = await decompress(source.whole)
+      return memorySource(metadata, source.checksum, data)
+    } catch {
+      return undefined // The client gets it as it is stored, and is told that it is gzip.
+    }
+  }
+  const bytesMax = unzippedBytesMax(source.sizeBytes ?? 0)
+  return {
+    metadata,
+    checksum: source.checksum,
+    sizeBytes: undefined,
+    whole: undefined,
+    open: () => decompressStream(source.open(undefined, signal), bytesMax),
+    [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
+  }
+}
+
+export function memorySource(
+  metadata: NeedleMetadata,
+  checksum: number,
+  whole: Buffer,
+): FileSource {
+  return {
+    metadata,
+    checksum,
+    sizeBytes: whole.length,
+    whole,
+    async *open(range) {
+      yield range === undefined ? whole : whole.subarray(range.start, range.end)
+    },
+    async [Symbol.asyncDispose]() {},
+  }
+}
+
+export async function collect(pieces: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const all: Uint8Array[] = []
+  for await (const piece of pieces) all.push(piece)
+  return Buffer.concat(all)
+}
+
+function largeSource(needle: StreamedNeedle): FileSource {
+  return {
+    metadata: needle.attributes,
+    checksum: needle.checksum,
+    sizeBytes: needle.dataBytes,
+    whole: undefined,
+    open: (range, signal) =>
+      range === undefined ? needle.read(signal) : needle.readRange(range, signal),
+    async [Symbol.asyncDispose]() {
+      needle[Symbol.dispose]()
+    },
+  }
+}
+
+async function* fetchRange(
+  access: NeedleAccess,
+  request: SourceRequest & { readonly range: ByteRange | undefined },
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  await using content: NeedleContent = await access.fetch(request, signal)
+  yield* content.data
+}

@@ -1,0 +1,69 @@
+import { LIMITS } from '../base/limits.ts'
+import type { Needle } from '../format/needle.ts'
+import type { ByteRange, NeedleContent, NeedleMetadata } from '../net/volume-api.ts'
+import { checkRange, LargeNeedle } from '../storage/needle-reader.ts'
+
+/**
+ * A needle that was read, or opened to be streamed, as callers of `VolumeApi` see it.
+ *
+ * @throws {StoreError} RANGE_INVALID.
+ */
+export function contentOf(
+  found: Needle | LargeNeedle,
+  range: ByteRange | undefined,
+  signal: AbortSignal,
+): NeedleContent {
+  if (found instanceof LargeNeedle) return largeContent(found, range, signal)
+  const { data } = found
+  if (range !== undefined) checkRange(range, data.length)
+  const wanted = range === undefined ? data : data.subarray(range.start, range.end)
+  return {
+    metadata: found.attributes(),
+    checksum: found.checksum,
+    dataBytes: data.length,
+    data: piecesOf(wanted),
+    [Symbol.asyncDispose]: async () => undefined,
+  }
+}
+
+function largeContent(
+  large: LargeNeedle,
+  range: ByteRange | undefined,
+  signal: AbortSignal,
+): NeedleContent {
+  const dispose = (): void => large[Symbol.dispose]()
+  try {
+    if (range !== undefined) checkRange(range, large.dataBytes)
+  } catch (error) {
+    dispose()
+    throw error
+  }
+  const { attributes, checksum, dataBytes } = large
+  const metadata: NeedleMetadata = attributes
+  return {
+    metadata,
+    checksum,
+    dataBytes,
+    data: disposing(
+      range === undefined ? large.read(signal) : large.readRange(range, signal),
+      dispose,
+    ),
+    [Symbol.asyncDispose]: async () => dispose(),
+  }
+}
+
+async function* piecesOf(data: Buffer): AsyncGenerator<Buffer, void, undefined> {
+  const piece = LIMITS.streamPiece.value
+  for (let at = 0; at < data.length; at += piece) yield data.subarray(at, at + piece)
+}
+
+async function* disposing(
+  pieces: AsyncIterable<Buffer>,
+  dispose: () => void,
+): AsyncGenerator<Buffer, void, undefined> {
+  try {
+    yield* pieces
+  } finally {
+    dispose()
+  }
+}

@@ -1,0 +1,213 @@
+import type { FileId } from '../base/file-id.ts'
+import type { VolumeId } from '../base/ids.ts'
+import { isStoreError, StoreError } from '../base/store-error.ts'
+import type { Needle } from '../format/needle.ts'
+import type { NeedleAttributes } from '../format/needle-attributes.ts'
+import type { NodeLocation } from '../net/master-api.ts'
+import type {
+  ByteRange,
+  DeleteAnswer,
+  DeleteRequest,
+  NeedleContent,
+  NeedleMetadata,
+  PutAnswer,
+  PutRequest,
+  PutStreamRequest,
+  ReadRequest,
+} from '../net/volume-api.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Disk } from '../runtime/disk.ts'
+import type { SharedGeneration } from '../storage/generation.ts'
+import type { ReadBuffer } from '../storage/read-buffer.ts'
+import { VolumeView } from '../storage/volume-view.ts'
+import type { NeedleAccess, StreamedNeedle } from './needle-access.ts'
+import { ownBytes, type StreamRef, type ThreadPort } from './thread-port.ts'
+
+/** A needle being overwritten all the time is at last asked of the owner. */
+const VIEWS_TRIED_MAX = 3
+
+/** What the owner answers about a needle that is read through it. */
+export interface PostedContent {
+  readonly metadata: NeedleMetadata
+  readonly checksum: number
+  readonly dataBytes: number
+  readonly data: StreamRef
+}
+
+/**
+ * The needles of this server in a data thread: reads come from the shared index and this thread's
+ * own files; writes, large needles, and whatever a view cannot be sure of go to the owner's thread.
+ */
+export class ThreadAccess implements NeedleAccess {
+  readonly #port: ThreadPort
+  readonly #parts: { readonly disk: Disk; readonly clock: Clock }
+  readonly #volumes = new Set<VolumeId>()
+  readonly #views = new Map<VolumeId, VolumeView>()
+  readonly #opening = new Map<VolumeId, Promise<VolumeView>>()
+
+  constructor(parts: { readonly disk: Disk; readonly clock: Clock }, port: ThreadPort) {
+    this.#parts = parts
+    this.#port = port
+  }
+
+  /** All volumes there are now. */
+  setVolumes(volumeIds: readonly VolumeId[]): void {
+    this.#volumes.clear()
+    for (const volumeId of volumeIds) this.#volumes.add(volumeId)
+    for (const volumeId of this.#views.keys()) {
+      if (!this.#volumes.has(volumeId)) this.#forget(volumeId)
+    }
+  }
+
+  isLocal(volumeId: VolumeId): boolean {
+    return this.#volumes.has(volumeId)
+  }
+
+  readWarm(fileId: FileId, readDeleted: boolean, into: ReadBuffer): Needle | undefined {
+    const view = this.#views.get(fileId.volumeId)
+    if (view === undefined) return undefined
+    try {
+      return view.readWarm({ id: fileId.needleId, cookie: fileId.cookie, readDeleted }, into)
+    } catch (error) {
+      // Perhaps it was overwritten in this moment.
+      if (isStoreError(error, 'NEEDLE_CORRUPT')) return undefined
+      throw error
+    }
+  }
+
+  async read(fileId: FileId, readDeleted: boolean): Promise<Needle | StreamedNeedle> {
+    const request = { id: fileId.needleId, cookie: fileId.cookie, readDeleted }
+    for (let tried = 0; tried < VIEWS_TRIED_MAX; tried++) {
+      const view = await this.#view(fileId.volumeId)
+      try {
+        const found = await view.read(request)
+        if (found !== undefined) return found
+        if (!view.isStale) break
+      } catch (error) {
+        if (!isStoreError(error, 'NEEDLE_CORRUPT')) throw error
+      }
+    }
+    return this.#readThroughOwner(fileId, readDeleted)
+  }
+
+  async put(request: PutRequest, signal: AbortSignal): Promise<PutAnswer> {
+    const posted = { ...request, data: ownBytes(request.data) }
+    return (await this.#port.call('put', [posted], signal)) as PutAnswer
+  }
+
+  async putStream(request: PutStreamRequest, signal: AbortSignal): Promise<PutAnswer> {
+    const { source, ...rest } = request
+    const lent = this.#port.lend(source)
+    try {
+      return (await this.#port.call('putStream', [rest, lent], signal)) as PutAnswer
+    } finally {
+      await this.#port.withdraw(lent)
+    }
+  }
+
+  async delete(request: DeleteRequest, signal: AbortSignal): Promise<DeleteAnswer> {
+    return (await this.#port.call('delete', [request], signal)) as DeleteAnswer
+  }
+
+  async fetch(request: ReadRequest, signal: AbortSignal): Promise<NeedleContent> {
+    const posted = (await this.#port.call('fetch', [request], signal)) as PostedContent
+    const { metadata, checksum, dataBytes } = posted
+    const data = this.#port.borrow(posted.data)
+    return {
+      metadata,
+      checksum,
+      dataBytes,
+      data,
+      [Symbol.asyncDispose]: async () => {
+        // A generator that was never begun does not notice its end.
+        await data.return()
+        this.#port.decline(posted.data)
+      },
+    }
+  }
+
+  async locate(volumeId: VolumeId, signal: AbortSignal): Promise<readonly NodeLocation[]> {
+    return (await this.#port.call('locate', [volumeId], signal)) as readonly NodeLocation[]
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const view of this.#views.values()) await view[Symbol.asyncDispose]()
+    this.#views.clear()
+  }
+
+  /** One that is not stale; it may be by the time it is used. */
+  async #view(volumeId: VolumeId): Promise<VolumeView> {
+    const view = this.#views.get(volumeId)
+    if (view !== undefined && !view.isStale) return view
+    const opening = this.#opening.get(volumeId) ?? this.#open(volumeId)
+    this.#opening.set(volumeId, opening)
+    try {
+      return await opening
+    } finally {
+      this.#opening.delete(volumeId)
+    }
+  }
+
+  async #open(volumeId: VolumeId): Promise<VolumeView> {
+    const shared = (await this.#port.call('share', [volumeId])) as SharedGeneration
+    const view = await VolumeView.open(this.#parts, shared)
+    this.#forget(volumeId)
+    this.#views.set(volumeId, view)
+    return view
+  }
+
+  #forget(volumeId: VolumeId): void {
+    void this.#views.get(volumeId)?.[Symbol.asyncDispose]()
+    this.#views.delete(volumeId)
+  }
+
+  async #readThroughOwner(fileId: FileId, readDeleted: boolean): Promise<StreamedNeedle> {
+    const head = { fileId, readDeleted, readToken: '' }
+    const opened = await this.fetch({ ...head, range: undefined }, new AbortController().signal)
+    const fetchRange = (range: ByteRange, signal: AbortSignal): Promise<NeedleContent> =>
+      this.fetch({ ...head, range }, signal)
+    return new OwnersNeedle(fileId.cookie, opened, fetchRange)
+  }
+}
+
+/** A needle that the owner's thread reads for this one. */
+class OwnersNeedle implements StreamedNeedle {
+  readonly attributes: NeedleAttributes
+  readonly cookie: number
+  readonly dataBytes: number
+  readonly checksum: number
+  readonly #whole: NeedleContent
+  readonly #fetchRange: (range: ByteRange, signal: AbortSignal) => Promise<NeedleContent>
+
+  constructor(
+    cookie: number,
+    whole: NeedleContent,
+    fetchRange: (range: ByteRange, signal: AbortSignal) => Promise<NeedleContent>,
+  ) {
+    this.attributes = whole.metadata
+    this.cookie = cookie
+    this.dataBytes = whole.dataBytes
+    this.checksum = whole.checksum
+    this.#whole = whole
+    this.#fetchRange = fetchRange
+  }
+
+  async *read(signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const piece of this.#whole.data) {
+      if (signal.aborted) throw new StoreError('CANCELLED', 'the read was cancelled')
+      yield piece
+    }
+  }
+
+  async *readRange(
+    range: ByteRange,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    await using content = await this.#fetchRange(range, signal)
+    yield* content.data
+  }
+
+  [Symbol.dispose](): void {
+    void this.#whole[Symbol.asyncDispose]()
+  }
+}

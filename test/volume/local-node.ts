@@ -1,0 +1,210 @@
+import { expect } from 'vitest'
+import { cookie, needleIdFromNumber, volumeId } from '../../src/base/ids.ts'
+import { parseReplicaPlacement } from '../../src/base/replica-placement.ts'
+import { TTL_NONE } from '../../src/base/ttl.ts'
+import type { NodeLocation } from '../../src/net/master-api.ts'
+import type { ConnectVolume, VolumeApi } from '../../src/net/volume-api.ts'
+import { DisposeStack } from '../../src/runtime/dispose-stack.ts'
+import { silentLogger } from '../../src/runtime/logger.ts'
+import { checkVolume } from '../../src/storage/check-volume.ts'
+import { Store } from '../../src/storage/store.ts'
+import { EpochFile } from '../../src/volume/epoch-file.ts'
+import { LocalVolume } from '../../src/volume/local-volume.ts'
+import { LocationCache } from '../../src/volume/location-cache.ts'
+import { NeedleService } from '../../src/volume/needle-service.ts'
+import { ReadCache } from '../../src/volume/read-cache.ts'
+import { VolumeReports } from '../../src/volume/volume-report.ts'
+import { HookDisk } from '../support/hook-disk.ts'
+import { MemDisk } from '../support/mem-disk.ts'
+import { Prng } from '../support/prng.ts'
+import { SimClock } from '../support/sim-clock.ts'
+import { STORE_OPTIONS } from '../support/test-store.ts'
+import { SIGNAL } from '../support/volume-model.ts'
+import { FakeMaster } from './fake-master.ts'
+
+export const fid = (volume: number, needle: number, secret = 7) => ({
+  volumeId: volumeId(volume),
+  needleId: needleIdFromNumber(needle),
+  cookie: cookie(secret),
+})
+
+export const nodeAt = (port: number): NodeLocation => ({
+  url: `node:${port}`,
+  publicUrl: `node:${port}`,
+  grpcAddress: `node:${port + 10_000}`,
+  dataCenter: 'dc1',
+  rack: 'rack1',
+})
+
+/** Servers of one cluster in one process, on simulated disks, and a master that knows them. */
+export class LocalCluster {
+  readonly clock = new SimClock()
+  readonly master = new FakeMaster()
+  readonly nodes = new Map<string, VolumeApi>()
+  readonly connect: ConnectVolume = ({ url }) => {
+    const api = this.nodes.get(url)
+    if (api === undefined) throw new Error(`no server ${url}`)
+    return api
+  }
+}
+
+interface NodeOptions {
+  readonly cacheBytes?: number
+  /** Of the disk. */
+  readonly seed?: number
+}
+
+/** A volume server without its listeners. Disposing of it checks every volume it served. */
+export class LocalNode implements AsyncDisposable {
+  readonly disk: MemDisk
+  readonly hooks: HookDisk
+  readonly location: NodeLocation
+  readonly #cluster: LocalCluster
+  readonly #cacheBytes: number
+  #open: Opened | undefined
+  changedCount = 0
+
+  constructor(cluster: LocalCluster, port: number, options: NodeOptions = {}) {
+    this.disk = new MemDisk(new Prng(options.seed ?? port))
+    this.hooks = new HookDisk(this.disk)
+    this.location = nodeAt(port)
+    this.#cluster = cluster
+    this.#cacheBytes = options.cacheBytes ?? 0
+  }
+
+  static async open(
+    cluster: LocalCluster,
+    port: number,
+    options: NodeOptions = {},
+  ): Promise<LocalNode> {
+    const node = new LocalNode(cluster, port, options)
+    await node.open()
+    return node
+  }
+
+  get opened(): Opened {
+    if (this.#open === undefined) throw new Error('the node is not open')
+    return this.#open
+  }
+
+  get api(): LocalVolume {
+    return this.opened.api
+  }
+
+  async open(): Promise<void> {
+    const { clock, master, connect } = this.#cluster
+    const { hooks: disk, location } = this
+    const logger = silentLogger
+    const random = new Prng(7)
+    await using opening = new DisposeStack()
+    const parts = { disk, clock, logger, random }
+    const store = opening.use(await Store.open(parts, ['/a'], STORE_OPTIONS, SIGNAL))
+    const epochs = await EpochFile.open(disk, '/a/epoch')
+    const locations = opening.use(new LocationCache({ master, clock, logger }))
+    const bytesMax = this.#cacheBytes
+    const cache = bytesMax === 0 ? undefined : new ReadCache({ clock }, { bytesMax })
+    const ownUrl = () => location.url
+    const needles = new NeedleService(
+      { ...parts, store, cluster: { locations, connect, ownUrl }, tokens: undefined, cache },
+      { isDurable: true, needsWriteToken: false },
+    )
+    const reports = opening.use(
+      new VolumeReports({ store, clock, logger, onDigest: () => undefined }),
+    )
+    const api = opening.use(
+      new LocalVolume({
+        store,
+        needles,
+        reports,
+        epochs,
+        logger,
+        connect,
+        readTokens: undefined,
+        location: () => location,
+        onChanged: () => this.changedCount++,
+        version: 'test',
+      }),
+    )
+    this.#cluster.nodes.set(location.url, api)
+    this.#open = { store, needles, reports, epochs, api, cache, owned: opening.move() }
+  }
+
+  async close(): Promise<void> {
+    const open = this.#open
+    this.#open = undefined
+    await open?.owned[Symbol.asyncDispose]()
+  }
+
+  /** The power goes: what was open is forgotten, and the disk keeps what was synced. */
+  async cutPower(): Promise<void> {
+    this.#open = undefined
+    this.disk.restart()
+    await this.open()
+  }
+
+  async allocate(id: number, replication = '000', epoch = 1): Promise<void> {
+    const command = {
+      epoch,
+      volumeId: volumeId(id),
+      collection: '',
+      replication: parseReplicaPlacement(replication),
+      ttl: TTL_NONE,
+    }
+    await this.api.allocateVolume(command, SIGNAL)
+  }
+
+  put(volume: number, needle: number, text: string) {
+    const data = Buffer.from(text)
+    const request = { fileId: fid(volume, needle), data, metadata: {}, writeToken: '' }
+    return this.api.put({ ...request, isReplica: false }, SIGNAL)
+  }
+
+  delete(volume: number, needle: number) {
+    const request = { fileId: fid(volume, needle), writeToken: '', isReplica: false }
+    return this.api.delete(request, SIGNAL)
+  }
+
+  async read(volume: number, needle: number): Promise<string> {
+    return await readText(this.api, volume, needle)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.hooks.before = undefined
+    const served = [...(this.#open?.store.volumes() ?? [])].map(({ volume }) => volume.paths)
+    await this.close()
+    expect(this.disk.openFiles, 'files or locks left open').toBe(0)
+    for (const paths of served) {
+      const { findings } = await checkVolume(this.disk, paths, {}, SIGNAL)
+      expect(findings, paths.base).toEqual([])
+    }
+  }
+}
+
+interface Opened {
+  readonly store: Store
+  readonly needles: NeedleService
+  readonly reports: VolumeReports
+  readonly epochs: EpochFile
+  readonly api: LocalVolume
+  readonly cache: ReadCache | undefined
+  readonly owned: DisposeStack
+}
+
+export async function readText(api: VolumeApi, volume: number, needle: number): Promise<string> {
+  const request = {
+    fileId: fid(volume, needle),
+    range: undefined,
+    readDeleted: false,
+    readToken: '',
+  }
+  await using content = await api.read(request, SIGNAL)
+  const pieces: Uint8Array[] = []
+  for await (const piece of content.data) pieces.push(piece)
+  return Buffer.concat(pieces).toString()
+}
+
+export async function collect<Item>(items: AsyncIterable<Item>): Promise<Item[]> {
+  const all: Item[] = []
+  for await (const item of items) all.push(item)
+  return all
+}

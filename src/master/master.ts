@@ -1,0 +1,335 @@
+import type { FileId } from '../base/file-id.ts'
+import type { VolumeId } from '../base/ids.ts'
+import { LIMITS } from '../base/limits.ts'
+import { isStoreError, StoreError } from '../base/store-error.ts'
+import type { Coordinator } from '../metadata/coordinator.ts'
+import type { MetadataStore } from '../metadata/metadata-store.ts'
+import { NamedFiles } from '../namespace/named-files.ts'
+import type {
+  AssignRequest,
+  ClusterStatistics,
+  CollectionReport,
+  GrowRequest,
+  Heartbeat,
+  HeartbeatAnswer,
+  Lease,
+  ListNamesRequest,
+  LocationsUpdate,
+  MasterApi,
+  MasterStatus,
+  NamedFile,
+  Topology,
+  VolumeLocations,
+} from '../net/master-api.ts'
+import type { ConnectVolume } from '../net/volume-api.ts'
+import type { Clock } from '../runtime/clock.ts'
+import { DisposeStack } from '../runtime/dispose-stack.ts'
+import type { Logger } from '../runtime/logger.ts'
+import type { Random } from '../runtime/random.ts'
+import { Assigner, type LeaseTokens } from './assigner.ts'
+import { describeTopology, summarise } from './cluster-report.ts'
+import { ClusterState } from './cluster-state.ts'
+import { Collections } from './collections.ts'
+import type { MasterConfig } from './config.ts'
+import { Growth } from './growth.ts'
+import { GrowthAhead } from './growth-ahead.ts'
+import { KnownNodes } from './known-nodes.ts'
+import { LocationsFeed } from './locations-feed.ts'
+import type { MasterGauges } from './master-metrics.ts'
+import { Membership } from './membership.ts'
+import { Sequencer } from './sequencer.ts'
+import { createStrategy } from './strategies.ts'
+import { WarmUp } from './warm-up.ts'
+
+/** Makes tokens that allow writes; undefined where the cluster asks for none. */
+export interface MasterTokens extends LeaseTokens {
+  mintWrite(fileId: FileId, seconds: number): string
+}
+
+export interface MasterParts {
+  readonly store: MetadataStore
+  readonly coordinator: Coordinator
+  readonly connect: ConnectVolume
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+  readonly tokens: MasterTokens | undefined
+  /** Of this program, for whoever asks. */
+  readonly version: string
+}
+
+export type MasterOptions = Omit<
+  MasterConfig,
+  'dir' | 'host' | 'port' | 'grpcPort' | 'publicHost' | 'secret' | 'tls'
+>
+
+/** What a needle's bytes outlive their name by: readers that were just sent to them finish. */
+const DELETE_DELAY_MS = 10_000
+const DELETE_TOKEN_S = 60
+
+/** Removing a volume of 30 GiB takes a file system seconds. */
+const DELETE_VOLUME_MS = 60_000
+
+/** Ids of a block: a few seconds' worth of the highest rate, lost at most once per crash. */
+const NEEDLE_BLOCK_COUNT = 100_000
+
+interface Pieces {
+  readonly state: ClusterState
+  readonly feed: LocationsFeed
+  readonly warmUp: WarmUp
+  readonly growth: Growth
+  readonly ahead: GrowthAhead
+  readonly collections: Collections
+  readonly membership: Membership
+  readonly assigner: Assigner
+  readonly names: NamedFiles
+}
+
+/**
+ * The master: knows where volumes are, gives out leases, makes volumes, keeps names. What it knows
+ * of volumes it knows from heartbeats; what must not be lost is in the metadata store.
+ */
+export class Master implements MasterApi, AsyncDisposable {
+  readonly #parts: MasterParts
+  readonly #config: MasterOptions
+  readonly #pieces: Pieces
+  readonly #owned: DisposeStack
+
+  private constructor(
+    parts: MasterParts,
+    config: MasterOptions,
+    pieces: Pieces,
+    owned: DisposeStack,
+  ) {
+    this.#parts = parts
+    this.#config = config
+    this.#pieces = pieces
+    this.#owned = owned
+  }
+
+  /** Store and coordinator stay the caller's, to be closed after this. */
+  static async open(
+    parts: MasterParts,
+    config: MasterOptions,
+    signal: AbortSignal,
+  ): Promise<Master> {
+    await using opening = new DisposeStack()
+    const closing = new AbortController()
+    const pieces = await openPieces(parts, config, { opening, closing: closing.signal }, signal)
+    const { growth, ahead } = pieces
+    opening.defer(() => growth.drain())
+    const running = ahead.run(closing.signal)
+    opening.defer(async () => {
+      closing.abort()
+      ahead.stop()
+      await running
+    })
+    return new Master(parts, config, pieces, opening.move())
+  }
+
+  get gauges(): MasterGauges {
+    const { state, warmUp, membership, feed, growth, ahead, names } = this.#pieces
+    return {
+      state,
+      isWarming: warmUp.isWarming,
+      sessions: membership.sessionCount,
+      watchers: feed.watcherCount,
+      watchBacklog: feed.backlogMax,
+      growthRunning: growth.runningCount,
+      growthRemains: growth.remainsCount,
+      layoutsInUse: ahead.layoutCount,
+      nameDeletesDone: names.deletesDone,
+      nameDeletesFailed: names.deletesFailed,
+    }
+  }
+
+  async assign(request: AssignRequest, signal: AbortSignal): Promise<Lease> {
+    this.#checkLeader()
+    return await this.#pieces.assigner.assign(request, signal)
+  }
+
+  async lookup(volumeIds: readonly VolumeId[]): Promise<readonly VolumeLocations[]> {
+    const found: VolumeLocations[] = []
+    for (const volumeId of new Set(volumeIds)) {
+      const locations = locationsOf(this.#pieces.state, volumeId)
+      if (locations !== undefined) found.push(locations)
+    }
+    return found
+  }
+
+  watch(signal: AbortSignal): AsyncIterable<LocationsUpdate> {
+    return this.#pieces.feed.watch(signal)
+  }
+
+  heartbeat(beats: AsyncIterable<Heartbeat>, signal: AbortSignal): AsyncIterable<HeartbeatAnswer> {
+    return this.#pieces.membership.heartbeat(beats, signal)
+  }
+
+  async grow(request: GrowRequest, signal: AbortSignal): Promise<readonly VolumeId[]> {
+    this.#checkLeader()
+    const { assigner, collections, growth, warmUp } = this.#pieces
+    const { count, collection, replication } = request
+    const countMax = LIMITS.growCountMax.value
+    if (!Number.isInteger(count) || count < 1 || count > countMax) {
+      throw new StoreError('REQUEST_INVALID', `${count} volumes: 1 to ${countMax} at once`)
+    }
+    warmUp.check()
+    assigner.checkPlace(request)
+    const key = assigner.layoutKey(request)
+    growth.checkPossible(key, request)
+    await collections.ensure(collection, replication, signal)
+    const made: VolumeId[] = []
+    while (made.length < count) made.push(await growth.another(key, request, signal))
+    return made
+  }
+
+  async topology(): Promise<Topology> {
+    const { clusterId } = this.#parts.coordinator
+    const { volumeSizeMaxBytes } = this.#config
+    return describeTopology(this.#pieces.state, { clusterId, volumeSizeMaxBytes })
+  }
+
+  async collections(): Promise<readonly CollectionReport[]> {
+    return this.#pieces.collections.report()
+  }
+
+  async deleteCollection(collection: string, signal: AbortSignal): Promise<void> {
+    this.#checkLeader()
+    await this.#pieces.collections.delete(collection, signal)
+  }
+
+  async statistics(): Promise<ClusterStatistics> {
+    return summarise(this.#pieces.state)
+  }
+
+  async status(): Promise<MasterStatus> {
+    const { coordinator } = this.#parts
+    const isLeader = coordinator.isLeader()
+    return {
+      isLeader,
+      leader: coordinator.leader,
+      epoch: coordinator.epoch,
+      isWarming: this.#pieces.warmUp.isWarming,
+      version: this.#parts.version,
+      clusterId: coordinator.clusterId,
+    }
+  }
+
+  async linkName(file: Omit<NamedFile, 'modifiedAtMs'>, signal: AbortSignal): Promise<NamedFile> {
+    this.#checkLeader()
+    return await this.#pieces.names.link(file, signal)
+  }
+
+  async resolveName(name: string, signal: AbortSignal): Promise<NamedFile> {
+    return await this.#pieces.names.resolve(name, signal)
+  }
+
+  async unlinkName(name: string, signal: AbortSignal): Promise<NamedFile> {
+    this.#checkLeader()
+    return await this.#pieces.names.unlink(name, signal)
+  }
+
+  async listNames(request: ListNamesRequest, signal: AbortSignal): Promise<readonly NamedFile[]> {
+    return await this.#pieces.names.list(request, signal)
+  }
+
+  /** Ends the sessions and watches, and waits for what is under way. Twice is harmless. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#owned[Symbol.asyncDispose]()
+  }
+
+  #checkLeader(): void {
+    const { coordinator } = this.#parts
+    if (coordinator.isLeader()) return
+    const who =
+      coordinator.leader === '' ? 'nobody leads now' : `the leader is ${coordinator.leader}`
+    throw new StoreError('NOT_LEADER', who)
+  }
+}
+
+async function openPieces(
+  parts: MasterParts,
+  config: MasterOptions,
+  life: { readonly opening: DisposeStack; readonly closing: AbortSignal },
+  signal: AbortSignal,
+): Promise<Pieces> {
+  const { clock, random, coordinator, connect, tokens } = parts
+  const { opening, closing } = life
+  const known = await KnownNodes.open(parts, { forgetMs: config.forgetNodeMs }, signal)
+  const feed = new LocationsFeed(closing)
+  const state = new ClusterState({ feed }, config)
+  feed.attach({
+    volumeIds: { [Symbol.iterator]: () => state.topology.volumeIds[Symbol.iterator]() },
+    locationsOf: (volumeId) => locationsOf(state, volumeId),
+  })
+  const warmUpOptions = { knownUrls: known.urls, maxMs: config.warmUpMaxMs }
+  const warmUp = opening.use(new WarmUp(parts, warmUpOptions))
+  const running = { ...parts, closing, state, known, warmUp }
+  const sequencer = new Sequencer(
+    { blocks: coordinator, logger: parts.logger, closing },
+    { blockCount: NEEDLE_BLOCK_COUNT },
+  )
+  const growth = new Growth(running, config.growth)
+  const ahead = new GrowthAhead({ ...running, growth }, config.growth)
+  const collections = await Collections.open(
+    { ...running, growth, ahead },
+    { deleteMs: DELETE_VOLUME_MS },
+    signal,
+  )
+  const membership = new Membership({ ...running, sequencer, ahead }, config)
+  const strategy = createStrategy(config.strategy, {
+    nodes: () => upNodes(state),
+    assigned: state.assigned,
+    random,
+  })
+  const assigner = new Assigner(
+    { ...running, growth, ahead, sequencer, strategy, collections, tokens },
+    config,
+  )
+  const deleteFile = fileDeleter({ state, warmUp, known, connect, tokens })
+  const names = opening.use(
+    await NamedFiles.open({ ...parts, clock, deleteFile }, { deleteDelayMs: DELETE_DELAY_MS }),
+  )
+  return { state, feed, warmUp, growth, ahead, collections, membership, assigner, names }
+}
+
+function* upNodes(state: ClusterState) {
+  for (const node of state.topology.nodes) if (node.state === 'up') yield node
+}
+
+function locationsOf(state: ClusterState, volumeId: VolumeId): VolumeLocations | undefined {
+  const [first] = state.topology.copies(volumeId)
+  if (first === undefined) return undefined
+  const { collection } = first.report
+  return { volumeId, collection, locations: state.topology.locations(volumeId) }
+}
+
+interface DeleterParts {
+  readonly state: ClusterState
+  readonly warmUp: WarmUp
+  readonly known: KnownNodes
+  readonly connect: ConnectVolume
+  readonly tokens: MasterTokens | undefined
+}
+
+/**
+ * Any server that holds the volume takes the delete, and passes it on to the others. Nothing is
+ * left to delete when nobody holds the volume, and everybody who could is here to say so.
+ */
+function fileDeleter({ state, warmUp, known, connect, tokens }: DeleterParts) {
+  const isHere = (url: string) => (state.topology.node(url)?.state ?? 'down') !== 'down'
+  return async (fileId: FileId, signal: AbortSignal): Promise<void> => {
+    const [location] = state.topology.locations(fileId.volumeId)
+    if (location === undefined) {
+      warmUp.check()
+      if (!state.topology.hasVolume(fileId.volumeId) && [...known.urls].every(isHere)) return
+      throw new StoreError('UNAVAILABLE', `no server with volume ${fileId.volumeId} can be reached`)
+    }
+    const writeToken = tokens?.mintWrite(fileId, DELETE_TOKEN_S) ?? ''
+    try {
+      await connect(location).delete({ fileId, writeToken, isReplica: false }, signal)
+    } catch (error) {
+      if (!isStoreError(error, 'NEEDLE_NOT_FOUND')) throw error
+    }
+  }
+}

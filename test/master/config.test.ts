@@ -1,0 +1,54 @@
+import { describe, expect, test } from 'vitest'
+import { GIB } from '../../src/base/units.ts'
+import { type RawMasterConfig, readMasterConfig } from '../../src/master/config.ts'
+import { expectStoreError } from '../support/expect-error.ts'
+
+describe('the configuration of a master', () => {
+  test('needs a directory only', () => {
+    const config = readMasterConfig({ dir: '/data' })
+    expect(config).toMatchObject({
+      host: '127.0.0.1',
+      publicHost: '127.0.0.1',
+      port: 9333,
+      grpcPort: 19_333,
+      strategy: 'random',
+      volumeSizeMaxBytes: 30 * GIB,
+      heartbeatMs: 5000,
+      warmUpMaxMs: 30_000,
+      needsWriteTokens: false,
+      needsReadTokens: false,
+    })
+    expect(Object.isFrozen(config)).toBe(true)
+    expect(Object.isFrozen(config.growth)).toBe(true)
+  })
+
+  test('takes numbers as text, and sizes with units', () => {
+    const raw = { dir: 'x', port: '80', volumeSizeMaxBytes: '2GiB', growth: { waitMs: '7' } }
+    const config = readMasterConfig(raw)
+    expect(config).toMatchObject({ port: 80, grpcPort: 10_080, volumeSizeMaxBytes: 2 * GIB })
+    expect(config.growth.waitMs).toBe(7)
+  })
+
+  test('listens for gRPC on any free port when HTTP does', () => {
+    expect(readMasterConfig({ dir: 'x', port: 0 }).grpcPort).toBe(0)
+  })
+
+  test.each<[string, Partial<RawMasterConfig>, string]>([
+    ['dir', { dir: '' }, '""'],
+    ['port', { port: 65_536 }, '"65536"'],
+    ['port', { port: 'http' }, '"http"'],
+    ['port', { port: '' }, '""'],
+    ['port', { port: 1.5 }, '"1.5"'],
+    ['grpcPort', { port: 60_000 }, 'nothing'],
+    ['strategy', { strategy: 'best' }, '"best"'],
+    ['defaultReplication', { defaultReplication: '9' }, '"9"'],
+    ['volumeSizeMaxBytes', { volumeSizeMaxBytes: '33GiB' }, '"33GiB"'],
+    ['volumeSizeMaxBytes', { volumeSizeMaxBytes: 'much' }, '"much"'],
+    ['heartbeatMs', { heartbeatMs: 0 }, '"0"'],
+    ['growth.crowdedShare', { growth: { crowdedShare: 1 } }, '"1"'],
+    ['growth.writableMax', { growth: { writableMin: 5, writableMax: 4 } }, '"4"'],
+  ])('names %s in %o with its value', (setting, raw, value) => {
+    const error = expectStoreError(() => readMasterConfig({ dir: 'x', ...raw }), 'CONFIG_INVALID')
+    expect(error.message).toContain(`${setting} is ${value}, but must be`)
+  })
+})

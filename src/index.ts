@@ -1,3 +1,26 @@
-/** What applications import. The client joins when there are servers for it to talk to. */
+/** What applications import. */
 export { type FileId, formatFileId, parseFileId } from './base/file-id.ts'
 export { ERROR_CODES, type ErrorCode, isStoreError, StoreError } from './base/store-error.ts'
+export type {
+  Abortable,
+  BatchOptions,
+  DeleteOptions,
+  DeleteResult,
+  FileInfo,
+  GetOptions,
+  GetRange,
+  GetResult,
+  NamedEntry,
+  PutData,
+  PutManyItem,
+  PutOptions,
+  PutResult,
+  Settled,
+} from './client/client-api.ts'
+export type { ClientDefaults, ConnectOptions } from './client/client-config.ts'
+export { type ClientParts, HayloftClient } from './client/hayloft-client.ts'
+export {
+  type RunningServer,
+  type StartServerOptions,
+  startServer,
+} from './server/start-server.ts'

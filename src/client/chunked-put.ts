@@ -1,0 +1,122 @@
+import { type FileId, parseFileId } from '../base/file-id.ts'
+import { LIMITS } from '../base/limits.ts'
+import { StoreError } from '../base/store-error.ts'
+import { encodeChunkManifest, type ManifestChunk } from '../format/chunk-manifest.ts'
+import type { NeedleMetadata } from '../net/volume-api.ts'
+import type { Chunk } from './chunker.ts'
+import type { PutResult } from './client-api.ts'
+import type { FileDeleter } from './file-deleter.ts'
+import type { LeaseLane } from './lease-lane.ts'
+import type { NeedleWriter } from './needle-writer.ts'
+
+export interface ChunkedPutParts {
+  readonly writer: NeedleWriter
+  readonly deleter: FileDeleter
+  /** Where chunk `index` gets its id: neighbours from different leases, so different volumes. */
+  readonly laneOf: (index: number) => LeaseLane
+  /** Where the manifest gets its id. */
+  readonly manifestLane: LeaseLane
+  /** Aborts when the work is to stop: by the caller, or here after a failure. */
+  readonly stopping: AbortController
+  /** Ends the clean-up, which goes on when the caller's signal aborts. */
+  readonly closing: AbortSignal
+}
+
+interface StoredChunk extends ManifestChunk {
+  readonly fileId: FileId
+}
+
+/**
+ * Stores a file in chunks, `chunksInFlightMax` at a time, then the manifest that joins them. The
+ * file exists when the manifest does: before that, a failure deletes the chunks again.
+ */
+export class ChunkedPut {
+  readonly #parts: ChunkedPutParts
+  readonly #metadata: NeedleMetadata
+  readonly #stored: StoredChunk[] = []
+  readonly #underWay = new Set<Promise<void>>()
+  #failure: { readonly error: unknown } | undefined
+
+  constructor(parts: ChunkedPutParts, metadata: NeedleMetadata) {
+    this.#parts = parts
+    this.#metadata = metadata
+  }
+
+  /** @throws {StoreError} What a chunk or the manifest failed with. Or what the source threw. */
+  async run(chunks: AsyncIterable<Chunk> | Iterable<Chunk>): Promise<PutResult> {
+    try {
+      const sizeBytes = await this.#storeAll(chunks)
+      return await this.#storeManifest(sizeBytes)
+    } catch (error) {
+      this.#parts.stopping.abort()
+      await Promise.all(this.#underWay)
+      await this.#deleteAll()
+      // When a chunk failed, the source was told to stop: that is not what went wrong.
+      throw this.#failure?.error ?? error
+    }
+  }
+
+  async #storeAll(chunks: AsyncIterable<Chunk> | Iterable<Chunk>): Promise<number> {
+    let offsetBytes = 0
+    let count = 0
+    for await (const chunk of chunks) {
+      if (count >= LIMITS.manifestChunksMax.value) {
+        chunk.release(true)
+        throw new StoreError('NEEDLE_TOO_LARGE', `more than ${count} chunks: use larger ones`)
+      }
+      const task = this.#store(chunk, offsetBytes, count).finally(() => {
+        this.#underWay.delete(task)
+      })
+      this.#underWay.add(task)
+      offsetBytes += chunk.bytes.length
+      count++
+      while (this.#underWay.size >= LIMITS.chunksInFlightMax.value) {
+        await Promise.race(this.#underWay)
+      }
+      if (this.#failure !== undefined) throw this.#failure.error
+    }
+    await Promise.all(this.#underWay)
+    if (this.#failure !== undefined) throw this.#failure.error
+    return offsetBytes
+  }
+
+  /** Never rejects: the first failure is kept for whoever goes on with the file. */
+  async #store(chunk: Chunk, offsetBytes: number, index: number): Promise<void> {
+    const { lastModifiedS, ttl } = this.#metadata
+    const { laneOf, stopping, writer } = this.#parts
+    // After a failed attempt, somebody may still be about to send from this memory.
+    let isReusable = true
+    const onFailure = () => {
+      isReusable = false
+    }
+    try {
+      const lane = laneOf(index)
+      const metadata = { lastModifiedS, ttl }
+      const result = await writer.write(lane, chunk.bytes, metadata, stopping.signal, onFailure)
+      const { sizeBytes } = result
+      this.#stored.push({ fileId: parseFileId(result.fileId), offsetBytes, sizeBytes })
+    } catch (error) {
+      isReusable = false
+      this.#failure ??= { error }
+      stopping.abort()
+    } finally {
+      chunk.release(isReusable)
+    }
+  }
+
+  #storeManifest(sizeBytes: number): Promise<PutResult> {
+    const { manifestLane, stopping, writer } = this.#parts
+    const { mime = '', name = '' } = this.#metadata
+    const chunks = this.#stored.sort((a, b) => a.offsetBytes - b.offsetBytes)
+    const bytes = encodeChunkManifest({ name, mime, sizeBytes, chunks })
+    const metadata = { ...this.#metadata, isChunkManifest: true }
+    return writer
+      .write(manifestLane, bytes, metadata, stopping.signal)
+      .then((result) => ({ ...result, sizeBytes }))
+  }
+
+  async #deleteAll(): Promise<void> {
+    const fileIds = this.#stored.map((chunk) => chunk.fileId)
+    await this.#parts.deleter.deleteSoon(fileIds, this.#parts.closing)
+  }
+}

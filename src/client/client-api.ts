@@ -1,0 +1,105 @@
+import type { StoreError } from '../base/store-error.ts'
+
+/** A file as text, bytes, or a stream of either, such as a `Readable`. Text is stored as UTF-8. */
+export type PutData = string | Uint8Array | AsyncIterable<Uint8Array | string>
+
+export interface Abortable {
+  /** Ends the work early, with CANCELLED. */
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface PutOptions extends Abortable {
+  /** At most 255 bytes. */
+  readonly name?: string | undefined
+  /** At most 255 bytes. */
+  readonly mime?: string | undefined
+  /** Facts to keep with it; at most 64 KiB as JSON. */
+  readonly pairs?: Readonly<Record<string, string>> | undefined
+  /** Like `3m`, `4h`, `5d`. The client's, unless given; empty: for ever. */
+  readonly ttl?: string | undefined
+  /** The client's, unless given. */
+  readonly collection?: string | undefined
+  /** Three digits like `001`. The client's, unless given. */
+  readonly replication?: string | undefined
+  /** Milliseconds since 1970; now, unless given. Kept in whole seconds. */
+  readonly lastModifiedMs?: number | undefined
+  /** Larger files are stored in chunks of so many bytes: 1 KiB to 64 MiB, 8 MiB unless given. */
+  readonly chunkBytes?: number | undefined
+}
+
+export interface PutResult {
+  /** What `get` wants: like `3,01637037d6`. */
+  readonly fileId: string
+  readonly sizeBytes: number
+  /** Eight hex digits. Of a file in chunks it is that of the list of its chunks. */
+  readonly eTag: string
+}
+
+/** Bytes `start` up to, but without, `end`; without `end` up to the last. */
+export interface GetRange {
+  readonly start: number
+  readonly end?: number | undefined
+}
+
+export interface GetOptions extends Abortable {
+  readonly range?: GetRange | undefined
+}
+
+export interface FileInfo {
+  readonly fileId: string
+  /**
+   * Of the whole file. `stat` does not unpack: of a file that is stored compressed it gives the
+   * stored size.
+   */
+  readonly sizeBytes: number
+  readonly eTag: string
+  readonly name: string | undefined
+  readonly mime: string | undefined
+  readonly lastModifiedMs: number | undefined
+  /** Empty: for ever. */
+  readonly ttl: string
+  readonly pairs: Readonly<Record<string, string>>
+  readonly isCompressed: boolean
+  /** It is stored in several needles. */
+  readonly isChunked: boolean
+}
+
+export interface GetResult extends FileInfo {
+  /** All of it, or the range; never compressed. To be read only: others may read it too. */
+  readonly data: Buffer
+}
+
+export interface DeleteOptions extends Abortable {
+  /**
+   * The caller knows that the files are not in chunks. It saves the look that finds out; the chunks
+   * of a file that has some all the same stay as garbage.
+   */
+  readonly isSingleNeedle?: boolean | undefined
+}
+
+export interface DeleteResult {
+  /** False: it was not there, or deleted before. */
+  readonly wasLive: boolean
+}
+
+export interface BatchOptions extends Abortable {
+  /** Files under way at a time: 1 to 1024, 64 unless given. */
+  readonly concurrency?: number | undefined
+}
+
+export interface PutManyItem extends Omit<PutOptions, 'signal'> {
+  readonly data: PutData
+}
+
+/** What became of one item of a batch: the failure of one does not end the others. */
+export type Settled<Result> =
+  | { readonly value: Result; readonly error: undefined }
+  | { readonly value: undefined; readonly error: StoreError }
+
+/** A named file, as a listing shows it. */
+export interface NamedEntry {
+  readonly name: string
+  readonly fileId: string
+  readonly sizeBytes: number
+  readonly modifiedAtMs: number
+}

@@ -1,0 +1,256 @@
+import { type FileId, formatFileId, parseFileId } from '../base/file-id.ts'
+import { hex8 } from '../base/ids.ts'
+import { LIMITS } from '../base/limits.ts'
+import { isStoreError, StoreError } from '../base/store-error.ts'
+import { formatTtl, TTL_NONE } from '../base/ttl.ts'
+import { type ChunkManifest, chunkParts, decodeChunkManifest } from '../format/chunk-manifest.ts'
+import type { ByteRange, NeedleMetadata } from '../net/volume-api.ts'
+import { mapBounded } from '../runtime/map-bounded.ts'
+import type { FileInfo, GetRange, GetResult } from './client-api.ts'
+import { unzip, unzipStream } from './gunzip.ts'
+import { mapOrdered } from './map-ordered.ts'
+import type { FetchedNeedle, NeedleFetcher, NeedleHead } from './needle-fetcher.ts'
+
+/** One read of a chunk: small enough to be held in memory several times. */
+interface Segment {
+  readonly fileId: FileId
+  /** Of the whole chunk. */
+  readonly chunkBytes: number
+  readonly range: ByteRange
+  /** Where its bytes belong in the result. */
+  readonly targetAt: number
+}
+
+/** Reads files as they were put: from one needle, packed or not, or from many. */
+export class FileReader {
+  readonly #fetcher: NeedleFetcher
+
+  constructor(fetcher: NeedleFetcher) {
+    this.#fetcher = fetcher
+  }
+
+  /** Into memory. Errors as `NeedleFetcher`, and NEEDLE_TOO_LARGE, MANIFEST_CORRUPT. */
+  async get(text: string, range: GetRange | undefined, signal: AbortSignal): Promise<GetResult> {
+    const fileId = parseFileId(text)
+    if (range !== undefined) {
+      checkRange(range, text)
+      const head = await this.#fetcher.stat(fileId, signal)
+      if (isPlain(head)) return this.#getPart(text, fileId, head, range, signal)
+    }
+    const needle = await this.#fetcher.fetch(fileId, undefined, signal)
+    const { data, metadata } = needle
+    if (metadata.isChunkManifest === true) return this.#getChunked(text, needle, range, signal)
+    if (metadata.isCompressed !== true) return { ...infoOf(text, needle), data }
+    const unzipped = await unzip(data, LIMITS.unzippedBytesMax.value, text)
+    const { end, start } = insideOf(range, unzipped.length, text)
+    const info = { ...infoOf(text, needle), sizeBytes: unzipped.length }
+    return { ...info, data: unzipped.subarray(start, end) }
+  }
+
+  async stat(text: string, signal: AbortSignal): Promise<FileInfo> {
+    const fileId = parseFileId(text)
+    const head = await this.#fetcher.stat(fileId, signal)
+    if (head.metadata.isChunkManifest !== true) return infoOf(text, head)
+    const needle = await this.#fetcher.fetch(fileId, undefined, signal)
+    return chunkedInfo(text, needle, await manifestOf(needle, text))
+  }
+
+  /** In pieces, in order; chunks are read ahead. Errors as `get`, at any piece. */
+  async *stream(
+    text: string,
+    range: GetRange | undefined,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const fileId = parseFileId(text)
+    const head = range === undefined ? undefined : await this.#fetcher.stat(fileId, signal)
+    const isPacked = head?.metadata.isCompressed === true || head?.metadata.isChunkManifest === true
+    const stored =
+      head === undefined || isPacked ? undefined : insideOf(range, head.dataBytes, text)
+    if (stored !== undefined && stored.start === stored.end) return
+    const content = await this.#fetcher.open(fileId, stored, signal)
+    const { metadata, checksum, dataBytes } = content
+    if (metadata.isChunkManifest === true) {
+      const data = await gather(this.#fetcher.pieces(fileId, content, undefined, signal))
+      const manifest = await manifestOf({ metadata, checksum, dataBytes, data }, text)
+      const { end, start } = insideOf(range, manifest.sizeBytes, text)
+      const read = (segment: Segment, stop: AbortSignal) => this.#readSegment(segment, stop)
+      const segments = segmentsOf(manifest, { start, end })
+      yield* mapOrdered(segments, LIMITS.chunksInFlightMax.value, read, signal)
+      return
+    }
+    const pieces = this.#fetcher.pieces(fileId, content, stored, signal)
+    if (metadata.isCompressed !== true) yield* pieces
+    else yield* cut(unzipStream(pieces, text), range, text)
+  }
+
+  /** The needles that hold the data of a file in chunks; empty: it is not in chunks. */
+  async chunksOf(fileId: FileId, signal: AbortSignal): Promise<readonly FileId[]> {
+    const head = await this.#fetcher.stat(fileId, signal)
+    if (head.metadata.isChunkManifest !== true) return []
+    const needle = await this.#fetcher.fetch(fileId, undefined, signal)
+    const manifest = await manifestOf(needle, formatFileId(fileId))
+    return manifest.chunks.map((chunk) => chunk.fileId)
+  }
+
+  async #getPart(
+    text: string,
+    fileId: FileId,
+    head: NeedleHead,
+    range: GetRange,
+    signal: AbortSignal,
+  ): Promise<GetResult> {
+    const stored = insideOf(range, head.dataBytes, text)
+    const info = infoOf(text, head)
+    if (stored.start === stored.end) return { ...info, data: Buffer.alloc(0) }
+    const needle = await this.#fetcher.fetch(fileId, stored, signal)
+    return { ...info, data: needle.data }
+  }
+
+  async #getChunked(
+    text: string,
+    needle: FetchedNeedle,
+    range: GetRange | undefined,
+    signal: AbortSignal,
+  ): Promise<GetResult> {
+    const manifest = await manifestOf(needle, text)
+    const { end, start } = insideOf(range, manifest.sizeBytes, text)
+    if (end - start > LIMITS.getBytesMax.value) {
+      throw new StoreError('NEEDLE_TOO_LARGE', `${text} has ${end - start} bytes: use getStream`)
+    }
+    const data = Buffer.allocUnsafeSlow(end - start)
+    const read = async (segment: Segment): Promise<void> => {
+      data.set(await this.#readSegment(segment, signal), segment.targetAt)
+    }
+    const segments = segmentsOf(manifest, { start, end })
+    await mapBounded(segments, LIMITS.chunksInFlightMax.value, read, signal)
+    return { ...chunkedInfo(text, needle, manifest), data }
+  }
+
+  async #readSegment(segment: Segment, signal: AbortSignal): Promise<Buffer> {
+    const { chunkBytes, fileId, range } = segment
+    const isWhole = range.start === 0 && range.end === chunkBytes
+    const needle = await this.#fetchSegment(fileId, isWhole ? undefined : range, signal)
+    const text = formatFileId(fileId)
+    if (needle.metadata.isChunkManifest === true) throw wrongChunk(text, 'is a manifest itself')
+    if (needle.metadata.isCompressed !== true) {
+      if (needle.dataBytes === chunkBytes) return needle.data
+      throw wrongChunk(text, `has ${needle.dataBytes} bytes instead of ${chunkBytes}`)
+    }
+    const whole = isWhole ? needle : await this.#fetcher.fetch(fileId, undefined, signal)
+    const data = await unzip(whole.data, chunkBytes, text)
+    if (data.length === chunkBytes) return data.subarray(range.start, range.end)
+    throw wrongChunk(text, `has ${data.length} bytes instead of ${chunkBytes}`)
+  }
+
+  async #fetchSegment(
+    fileId: FileId,
+    range: ByteRange | undefined,
+    signal: AbortSignal,
+  ): Promise<FetchedNeedle> {
+    try {
+      return await this.#fetcher.fetch(fileId, range, signal)
+    } catch (error) {
+      if (range === undefined || !isStoreError(error, 'RANGE_INVALID')) throw error
+      return await this.#fetcher.fetch(fileId, undefined, signal) // Packed, or the wrong size.
+    }
+  }
+}
+
+function isPlain(head: NeedleHead): boolean {
+  return head.metadata.isChunkManifest !== true && head.metadata.isCompressed !== true
+}
+
+function infoOf(fileId: string, head: NeedleHead): FileInfo {
+  const { metadata } = head
+  return {
+    fileId,
+    sizeBytes: head.dataBytes,
+    eTag: hex8(head.checksum),
+    name: metadata.name,
+    mime: metadata.mime,
+    lastModifiedMs: lastModifiedMs(metadata),
+    ttl: formatTtl(metadata.ttl ?? TTL_NONE),
+    pairs: metadata.pairs ?? {},
+    isCompressed: metadata.isCompressed === true,
+    isChunked: metadata.isChunkManifest === true,
+  }
+}
+
+function chunkedInfo(fileId: string, head: NeedleHead, manifest: ChunkManifest): FileInfo {
+  const info = infoOf(fileId, head)
+  const name = info.name ?? (manifest.name === '' ? undefined : manifest.name)
+  const mime = info.mime ?? (manifest.mime === '' ? undefined : manifest.mime)
+  return { ...info, sizeBytes: manifest.sizeBytes, name, mime, isCompressed: false }
+}
+
+function lastModifiedMs(metadata: NeedleMetadata): number | undefined {
+  const seconds = metadata.lastModifiedS ?? 0
+  return seconds === 0 ? undefined : seconds * 1000
+}
+
+async function manifestOf(needle: FetchedNeedle, text: string): Promise<ChunkManifest> {
+  const { data, metadata } = needle
+  if (metadata.isCompressed !== true) return decodeChunkManifest(data)
+  return decodeChunkManifest(await unzip(data, LIMITS.manifestBytesMax.value, text))
+}
+
+function* segmentsOf(manifest: ChunkManifest, range: ByteRange): Generator<Segment> {
+  let targetAt = 0
+  for (const { chunk, end, start } of chunkParts(manifest, range)) {
+    const { fileId, sizeBytes: chunkBytes } = chunk
+    for (let at = start; at < end; ) {
+      const partEnd = Math.min(end, at + LIMITS.chunkBytes.value)
+      yield { fileId, chunkBytes, range: { start: at, end: partEnd }, targetAt }
+      targetAt += partEnd - at
+      at = partEnd
+    }
+  }
+}
+
+function checkRange(range: GetRange, what: string): void {
+  const { end, start } = range
+  const isSound = Number.isSafeInteger(start) && start >= 0
+  const isEndSound = end === undefined || (Number.isSafeInteger(end) && end >= start)
+  if (isSound && isEndSound) return
+  throw new StoreError('RANGE_INVALID', `bytes ${start} to ${end} of ${what}`)
+}
+
+function insideOf(range: GetRange | undefined, sizeBytes: number, what: string): ByteRange {
+  if (range === undefined) return { start: 0, end: sizeBytes }
+  checkRange(range, what)
+  const { start, end = Math.max(start, sizeBytes) } = range
+  if (end <= sizeBytes) return { start, end }
+  throw new StoreError(
+    'RANGE_INVALID',
+    `bytes ${start} to ${end} of ${what}, which has ${sizeBytes}`,
+  )
+}
+
+async function gather(pieces: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const gathered: Uint8Array[] = []
+  for await (const piece of pieces) gathered.push(piece)
+  return Buffer.concat(gathered)
+}
+
+/** The range of a stream whose length is known only at its end. */
+async function* cut(
+  pieces: AsyncIterable<Buffer>,
+  range: GetRange | undefined,
+  what: string,
+): AsyncGenerator<Buffer, void, undefined> {
+  const { start, end = Number.POSITIVE_INFINITY } = range ?? { start: 0 }
+  let at = 0
+  for await (const piece of pieces) {
+    const wanted = piece.subarray(Math.max(0, start - at), Math.max(0, end - at))
+    at += piece.length
+    if (wanted.length > 0) yield wanted
+    if (at >= end) return
+  }
+  if (at < start || (at < end && end !== Number.POSITIVE_INFINITY)) {
+    throw new StoreError('RANGE_INVALID', `bytes ${start} to ${end} of ${what}, which has ${at}`)
+  }
+}
+
+function wrongChunk(fileId: string, why: string): StoreError {
+  return new StoreError('MANIFEST_CORRUPT', `the chunk ${fileId} ${why}`)
+}

@@ -1,0 +1,123 @@
+import { crc32c } from '../base/crc32c.ts'
+import { type FileId, formatFileId } from '../base/file-id.ts'
+import { cookie, hex8 } from '../base/ids.ts'
+import { StoreError } from '../base/store-error.ts'
+import type { NeedleMetadata, PutAnswer } from '../net/volume-api.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Random } from '../runtime/random.ts'
+import type { PutResult } from './client-api.ts'
+import type { LeaseBlock } from './lease-block.ts'
+import type { Grant, LeaseLane } from './lease-lane.ts'
+import type { LeasePool } from './lease-pool.ts'
+import type { OrphanSweeper } from './orphan-sweeper.ts'
+import type { Replicas } from './replicas.ts'
+import { isUnsettled, RetryTurns, retryOf } from './retry-turns.ts'
+
+export interface WriterParts {
+  readonly leases: LeasePool
+  readonly replicas: Replicas
+  readonly orphans: OrphanSweeper
+  readonly clock: Clock
+  readonly random: Random
+}
+
+/** Stores single needles: an id from a lease, then the server, then another volume if need be. */
+export class NeedleWriter {
+  readonly #parts: WriterParts
+
+  constructor(parts: WriterParts) {
+    this.#parts = parts
+  }
+
+  /**
+   * Durable on every copy when it returns. `data` must not change until then. After a failure that
+   * leaves open what was stored, the next attempt has a new id on another volume: nothing that was
+   * acknowledged is ever overwritten. `onFailure` runs after each failed attempt, which may still
+   * hold on to `data`.
+   *
+   * @throws {StoreError} What the last attempt failed with, or why there was no lease.
+   */
+  async write(
+    lane: LeaseLane,
+    data: Uint8Array,
+    metadata: NeedleMetadata,
+    signal: AbortSignal,
+    onFailure?: () => void,
+  ): Promise<PutResult> {
+    const block = lane.take()
+    if (block === undefined) return this.#retry({ lane, data, metadata, onFailure }, signal)
+    const fileId = block.takeFileId(cookie(this.#parts.random.u32()))
+    try {
+      const { writeToken } = block
+      const request = { fileId, data, metadata, writeToken, isReplica: false }
+      return resultOf(fileId, data, await block.volume.put(request, signal))
+    } catch (error) {
+      const failed: Attempt = { grant: { block, fileId }, error }
+      return this.#retry({ lane, data, metadata, onFailure }, signal, failed)
+    }
+  }
+
+  async #retry(write: Write, signal: AbortSignal, failed?: Attempt): Promise<PutResult> {
+    const { data, lane, metadata, onFailure } = write
+    const turns = new RetryTurns(this.#parts, signal)
+    if (failed !== undefined) onFailure?.()
+    let grant = failed === undefined ? undefined : await this.#afterFailure(turns, failed)
+    for (;;) {
+      try {
+        grant ??= await lane.wait(signal)
+      } catch (error) {
+        await turns.next(error)
+        continue
+      }
+      const { block, fileId } = grant
+      try {
+        const { writeToken } = block
+        const request = { fileId, data, metadata, writeToken, isReplica: false }
+        return resultOf(fileId, data, await block.volume.put(request, signal))
+      } catch (error) {
+        onFailure?.()
+        grant = await this.#afterFailure(turns, { grant, error })
+      }
+    }
+  }
+
+  /** The same grant when it may be tried again, undefined when a new one is needed. */
+  async #afterFailure(turns: RetryTurns, attempt: Attempt): Promise<Grant | undefined> {
+    const { error, grant } = attempt
+    const { block, fileId } = grant
+    const retry = retryOf(error)
+    const isLeft = isUnsettled(error)
+    const isElsewhere = retry === 'other-node' || (retry === 'same-node' && isLeft)
+    if (isElsewhere) this.#giveUpVolume(block, error)
+    if (isLeft) this.#parts.orphans.add({ fileId, writeToken: block.writeToken })
+    await turns.next(error)
+    return isElsewhere ? undefined : grant
+  }
+
+  #giveUpVolume(block: LeaseBlock, error: unknown): void {
+    this.#parts.leases.dropVolume(block.volumeId)
+    this.#parts.replicas.note(block.url, error)
+  }
+}
+
+interface Write {
+  readonly lane: LeaseLane
+  readonly data: Uint8Array
+  readonly metadata: NeedleMetadata
+  readonly onFailure: (() => void) | undefined
+}
+
+interface Attempt {
+  readonly grant: Grant
+  readonly error: unknown
+}
+
+function resultOf(fileId: FileId, data: Uint8Array, answer: PutAnswer): PutResult {
+  const text = formatFileId(fileId)
+  const eTag = hex8(answer.checksum)
+  // A server may store text compressed; then the checksum is not that of our bytes.
+  if (answer.dataBytes === data.length && answer.checksum !== crc32c(data)) {
+    throw new StoreError('CHECKSUM_MISMATCH', `${text} was stored with the wrong checksum ${eTag}`)
+  }
+  return { fileId: text, sizeBytes: data.length, eTag }
+}

@@ -1,7 +1,10 @@
-// Usage: npm run bench -- engine [--quick]. Prints figures beside their baselines; never fails.
+// Usage: npm run bench -- engine|http|sdk [--quick]. Prints figures beside their baselines; never
+// fails.
 import { execFileSync } from 'node:child_process'
 import { benchAppends, benchNeedleMap, benchOpening, benchReads } from './engine.mjs'
+import { benchHttp } from './http.mjs'
 import { summarize } from './measure.mjs'
+import { benchSdk } from './sdk.mjs'
 
 const [name = 'engine', ...flags] = process.argv.slice(2)
 const isQuick = flags.includes('--quick')
@@ -13,6 +16,8 @@ const BENCHES = {
     await benchOpening(isQuick)
     benchNeedleMap(isQuick)
   },
+  http: () => benchHttp(isQuick),
+  sdk: () => benchSdk(isQuick),
 }
 
 const bench = BENCHES[name]

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// The offline demo: pack, check, delete, vacuum, export. Run it with `npm start`, as often as you
-// like: it begins by removing what the last run left in demo-data/.
+// The offline demo: pack, check, delete, vacuum, export. Run it with `npm run demo`, as often as
+// you like: it begins by removing what the last run left in demo-data/.
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'

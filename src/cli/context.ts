@@ -1,9 +1,10 @@
-import type { Writable } from 'node:stream'
+import type { Readable, Writable } from 'node:stream'
 import { type Clock, systemClock } from '../runtime/clock.ts'
 import type { Disk } from '../runtime/disk.ts'
-import { type Logger, silentLogger } from '../runtime/logger.ts'
+import { type Logger, type LogLevel, pinoLogger, silentLogger } from '../runtime/logger.ts'
 import { NodeDisk } from '../runtime/node-disk.ts'
 import { cryptoRandom, type Random } from '../runtime/random.ts'
+import type { Environment } from './settings.ts'
 
 /** Where a command writes. Results go to one, everything about the run to the other. */
 export class TextOutput {
@@ -48,25 +49,37 @@ export interface CliContext {
   readonly clock: Clock
   readonly random: Random
   readonly logger: Logger
+  /** For daemons, which log where others report. */
+  readonly openLogger: (level: LogLevel) => Logger
+  readonly env: Environment
+  readonly input: Readable
   /** Results: what a pipe should carry. */
   readonly out: TextOutput
   /** Messages, progress, errors. */
   readonly err: TextOutput
-  /** Aborted when the user presses Ctrl-C. */
+  /** Aborted when the user presses Ctrl-C, or the process is told to end. */
   readonly signal: AbortSignal
 }
 
 export function processContext(): CliContext {
   const stop = new AbortController()
-  // The second Ctrl-C ends the process at once, as without us.
-  process.once('SIGINT', () => stop.abort())
-  process.once('SIGTERM', () => stop.abort())
+  const onSignal = (): void => {
+    // The second signal, whichever it is, ends the process at once, as without us.
+    process.off('SIGINT', onSignal)
+    process.off('SIGTERM', onSignal)
+    stop.abort()
+  }
+  process.on('SIGINT', onSignal)
+  process.on('SIGTERM', onSignal)
   return {
     disk: new NodeDisk(),
     clock: systemClock,
     random: cryptoRandom,
     // What opening a volume mends is part of the commands' own reports.
     logger: silentLogger,
+    openLogger: (level) => pinoLogger(level),
+    env: process.env,
+    input: process.stdin,
     out: new TextOutput(process.stdout, process.stdout.isTTY === true),
     err: new TextOutput(process.stderr, process.stderr.isTTY === true),
     signal: stop.signal,

@@ -6,6 +6,7 @@ import type { ExportEntry, ExportTarget } from './export-volume.ts'
 import { system } from './file-tree.ts'
 import { readLinkTarget } from './link-target.ts'
 
+/** With a number behind it where several files are written at once. */
 const DRAFT_NAME = '.hayloft-export.tmp'
 
 /** Failures that are about one path, not about the disk. */
@@ -14,12 +15,14 @@ const PATH_ERRNOS: readonly unknown[] = ['EISDIR', 'ENOTEMPTY', 'ENAMETOOLONG', 
 /**
  * Writes entries as files below a directory, and nowhere else: no part of a path may be a symbolic
  * link, and each file is made under a name of our own and then renamed. Links are made last.
+ * Entries of different paths may be written at the same time.
  */
 export class DirectoryTarget implements ExportTarget {
   readonly #root: string
-  readonly #draft: string
-  /** Known to be directories, not links to some. */
-  readonly #directories = new Set<string>()
+  /** Numbers of the drafts being written. */
+  readonly #drafts = new Set<number>()
+  /** Known to be directories, not links to some; or being made. */
+  readonly #directories = new Map<string, Promise<void>>()
   /** By path, with what they point to. A link made at once could lead later files astray. */
   readonly #links = new Map<string, Buffer>()
   /** Mode and time are set at the end: a read-only one takes no files, and files change it. */
@@ -27,7 +30,6 @@ export class DirectoryTarget implements ExportTarget {
 
   private constructor(root: string) {
     this.#root = root
-    this.#draft = join(root, DRAFT_NAME)
   }
 
   /**
@@ -62,14 +64,11 @@ export class DirectoryTarget implements ExportTarget {
       return 0
     }
     await this.#ensureDirectory(dirname(entry.path))
-    await rm(this.#draft, { force: true })
-    try {
-      const bytes = await this.#writeDraft(entry)
-      await this.#putInPlace(entry.path)
+    return await this.#drafted(async (draft) => {
+      const bytes = await writeDraft(draft, entry)
+      await this.#putInPlace(draft, entry.path)
       return bytes
-    } finally {
-      await rm(this.#draft, { force: true })
-    }
+    })
   }
 
   async finish(): Promise<readonly StoreError[]> {
@@ -94,50 +93,57 @@ export class DirectoryTarget implements ExportTarget {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await rm(this.#draft, { force: true })
-  }
-
-  async #writeDraft(entry: ExportEntry): Promise<number> {
-    const draft = this.#draft
-    const flags = constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW | constants.O_WRONLY
-    const file = await system('open', draft, () => open(draft, flags, 0o600))
-    let bytes = 0
-    try {
-      for await (const piece of entry.read()) {
-        await system('write', draft, () => file.writeFile(piece))
-        bytes += piece.length
-      }
-      await system('chmod', draft, () => file.chmod(entry.mode ?? 0o644))
-      const seconds = toSeconds(entry.mtimeMs ?? 0)
-      if (entry.mtimeMs !== undefined) {
-        await system('utimes', draft, () => file.utimes(seconds, seconds))
-      }
-    } finally {
-      await file.close()
-    }
-    return bytes
+    await rm(this.#draftPath(0), { force: true })
   }
 
   async #link(path: string, target: Buffer): Promise<void> {
     await this.#ensureDirectory(dirname(path))
-    await rm(this.#draft, { force: true })
+    await this.#drafted(async (draft) => {
+      await system('symlink', path, () => symlink(target, draft))
+      await this.#putInPlace(draft, path)
+    })
+  }
+
+  /** Lends the path of a draft: nothing is there before, and nothing stays. */
+  async #drafted<Result>(run: (draft: string) => Promise<Result>): Promise<Result> {
+    let number = 0
+    while (this.#drafts.has(number)) number++
+    this.#drafts.add(number)
+    const draft = this.#draftPath(number)
+    await rm(draft, { force: true })
     try {
-      await system('symlink', path, () => symlink(target, this.#draft))
-      await this.#putInPlace(path)
+      return await run(draft)
     } finally {
-      await rm(this.#draft, { force: true })
+      await rm(draft, { force: true })
+      this.#drafts.delete(number)
     }
   }
 
+  #draftPath(number: number): string {
+    return join(this.#root, number === 0 ? DRAFT_NAME : `${DRAFT_NAME}.${number}`)
+  }
+
   /** A rename replaces a link, it never follows one. */
-  async #putInPlace(path: string): Promise<void> {
+  async #putInPlace(draft: string, path: string): Promise<void> {
     const full = join(this.#root, path)
-    await onPath(full, () => rename(this.#draft, full))
+    await onPath(full, () => rename(draft, full))
   }
 
   /** @throws {StoreError} TARGET_EXISTS: a part of the path is there and no directory. */
   async #ensureDirectory(path: string): Promise<void> {
-    if (path === '.' || this.#directories.has(path)) return
+    if (path === '.') return
+    // Files written at once often share a directory: the first of them makes it.
+    const known = this.#directories.get(path) ?? this.#makeDirectory(path)
+    this.#directories.set(path, known)
+    try {
+      await known
+    } catch (error) {
+      this.#directories.delete(path)
+      throw error
+    }
+  }
+
+  async #makeDirectory(path: string): Promise<void> {
     await this.#ensureDirectory(dirname(path))
     const full = join(this.#root, path)
     // Whatever keeps lstat from looking keeps mkdir from making, which then says so.
@@ -146,8 +152,27 @@ export class DirectoryTarget implements ExportTarget {
     else if (!stat.isDirectory()) {
       throw new StoreError('TARGET_EXISTS', `${full} is there and no directory`)
     }
-    this.#directories.add(path)
   }
+}
+
+async function writeDraft(draft: string, entry: ExportEntry): Promise<number> {
+  const flags = constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW | constants.O_WRONLY
+  const file = await system('open', draft, () => open(draft, flags, 0o600))
+  let bytes = 0
+  try {
+    for await (const piece of entry.read()) {
+      await system('write', draft, () => file.writeFile(piece))
+      bytes += piece.length
+    }
+    await system('chmod', draft, () => file.chmod(entry.mode ?? 0o644))
+    const seconds = toSeconds(entry.mtimeMs ?? 0)
+    if (entry.mtimeMs !== undefined) {
+      await system('utimes', draft, () => file.utimes(seconds, seconds))
+    }
+  } finally {
+    await file.close()
+  }
+  return bytes
 }
 
 /** For `utimes`, which cuts off what is left of a microsecond: .892 must not become .891999. */

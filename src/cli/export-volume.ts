@@ -152,13 +152,12 @@ class Exporter {
     }
     const path = this.#pathOf(content, fileId)
     const suffix = isGzip && this.#options.isRaw && !path.endsWith('.gz') ? '.gz' : ''
-    const { kind, mode = '', mtimeMs } = pairs ?? {}
+    const { kind, mode, mtimeMs } = pairs ?? {}
     const mtime = Number(mtimeMs ?? (lastModifiedS ?? Number.NaN) * 1000)
     return {
       path: `${path}${suffix}`,
       kind: kindOf(kind),
-      // Setuid and setgid bits of a foreign volume must not become ours.
-      mode: /^[0-7]{1,4}$/.test(mode) ? Number.parseInt(mode, 8) & 0o777 : undefined,
+      mode: permissionsOf(mode),
       mtimeMs: Number.isFinite(mtime) ? mtime : undefined,
       read,
     }
@@ -180,8 +179,13 @@ class Exporter {
   }
 }
 
-function kindOf(text: string | undefined): TreeKind {
+export function kindOf(text: string | undefined): TreeKind {
   return text === 'symlink' || text === 'directory' ? text : 'file'
+}
+
+/** Setuid and setgid bits of a foreign volume must not become ours. */
+export function permissionsOf(text = ''): number | undefined {
+  return /^[0-7]{1,4}$/.test(text) ? Number.parseInt(text, 8) & 0o777 : undefined
 }
 
 /** What no later needle would be spared. */

@@ -34,7 +34,11 @@ export interface FileTree {
  * it cannot be read. NEEDLE_TOO_LARGE: a file above the limit. NEEDLE_INVALID: a name that is not
  * UTF-8.
  */
-export async function readTree(root: string, signal: AbortSignal): Promise<FileTree> {
+export async function readTree(
+  root: string,
+  signal: AbortSignal,
+  sizeMaxBytes: number = LIMITS.needleDataMax.value,
+): Promise<FileTree> {
   const entries: TreeEntry[] = []
   const skipped: string[] = []
   let totalBytes = 0
@@ -42,14 +46,16 @@ export async function readTree(root: string, signal: AbortSignal): Promise<FileT
   for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
     if (signal.aborted) throw new StoreError('CANCELLED', 'cancelled while listing the tree')
     const names = await listNames(root, path)
-    if (names.length === 0 && path !== '') entries.push(await readEntry(root, path, 'directory'))
+    if (names.length === 0 && path !== '') {
+      entries.push(await readEntry(root, path, 'directory', sizeMaxBytes))
+    }
     const directories: string[] = []
     for (const { name, kind } of names) {
       const child = path === '' ? name : `${path}/${name}`
       if (kind === 'directory') directories.push(child)
       else if (kind === undefined) skipped.push(child)
       else {
-        const entry = await readEntry(root, child, kind)
+        const entry = await readEntry(root, child, kind, sizeMaxBytes)
         totalBytes += entry.sizeBytes
         entries.push(entry)
       }
@@ -88,13 +94,17 @@ async function listNames(root: string, path: string): Promise<ListedName[]> {
   return listed.sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-async function readEntry(root: string, path: string, kind: TreeKind): Promise<TreeEntry> {
+async function readEntry(
+  root: string,
+  path: string,
+  kind: TreeKind,
+  sizeMaxBytes: number,
+): Promise<TreeEntry> {
   const full = join(root, path)
   const stat = await system('lstat', full, () => lstat(full))
   if (kind === 'file') {
-    if (stat.size > LIMITS.needleDataMax.value) {
-      const limit = `${LIMITS.needleDataMax.value} bytes`
-      const why = `has ${formatBytes(stat.size)}, a needle holds at most ${limit}`
+    if (stat.size > sizeMaxBytes) {
+      const why = `has ${formatBytes(stat.size)}, a needle holds at most ${sizeMaxBytes} bytes`
       throw new StoreError('NEEDLE_TOO_LARGE', `${full} ${why}`)
     }
     await system('access', full, () => access(full, constants.R_OK))

@@ -29,6 +29,12 @@ export interface PackOptions {
   readonly onProgress: (doneBytes: number) => void
 }
 
+export interface TreeAttributes extends NeedleAttributes {
+  readonly name: string
+  readonly lastModifiedS: number
+  readonly pairs: Readonly<Record<string, string>>
+}
+
 export interface PackResult {
   readonly needles: number
   readonly bytes: number
@@ -167,13 +173,15 @@ class Packer {
   }
 }
 
-async function readData(entry: TreeEntry, path: string): Promise<Buffer> {
+/** The content of an entry that fits into memory; a link's is where it points to. */
+export async function readData(entry: TreeEntry, path: string): Promise<Buffer> {
   if (entry.kind === 'directory') return Buffer.alloc(0)
   if (entry.kind === 'symlink') return readlink(path, { encoding: 'buffer' })
   return readFile(path)
 }
 
-function attributesOf(entry: TreeEntry): NeedleAttributes {
+/** What a needle is told about the file it holds, so that the file can be made again. */
+export function attributesOf(entry: TreeEntry): TreeAttributes {
   const { path, kind, mode, mtimeMs } = entry
   return {
     name: cutName(path.slice(path.lastIndexOf('/') + 1)),

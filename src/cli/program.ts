@@ -1,19 +1,46 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { isStoreError } from '../base/store-error.ts'
+import { registerBench } from './commands/bench.ts'
 import { registerCheck } from './commands/check.ts'
 import { registerDump } from './commands/dump.ts'
 import { registerExport } from './commands/export.ts'
 import { registerFix } from './commands/fix.ts'
+import { registerGet } from './commands/get.ts'
+import { registerImport } from './commands/import.ts'
+import { registerLookup } from './commands/lookup.ts'
+import { registerMaster } from './commands/master.ts'
+import { registerNames } from './commands/names.ts'
 import { registerPack } from './commands/pack.ts'
+import { registerPut } from './commands/put.ts'
+import { registerRm } from './commands/rm.ts'
+import { registerServer } from './commands/server.ts'
+import { registerStatus } from './commands/status.ts'
 import { registerVacuum } from './commands/vacuum.ts'
+import { registerVolume } from './commands/volume.ts'
 import type { CliContext } from './context.ts'
 import { EXIT } from './exit.ts'
+import { prepareSettings } from './settings.ts'
 
 /** Adds one command; its outcome goes to `finish` as an exit code. */
 type Register = (program: Command, context: CliContext, finish: (exitCode: number) => void) => void
 
+/**
+ * What talks over the net is imported by each command when it runs: loading it takes longer than
+ * most tools for volume files need in all.
+ */
 const COMMANDS: readonly Register[] = [
+  registerServer,
+  registerMaster,
+  registerVolume,
+  registerPut,
+  registerGet,
+  registerRm,
+  registerLookup,
+  registerNames,
+  registerImport,
+  registerStatus,
+  registerBench,
   registerCheck,
   registerFix,
   registerDump,
@@ -25,8 +52,21 @@ const COMMANDS: readonly Register[] = [
 /** Runs one command line, program name left out; returns the exit code. Never throws. */
 export async function runProgram(args: readonly string[], context: CliContext): Promise<number> {
   let exitCode: number = EXIT.done
+  const program = makeProgram(context, (code) => {
+    exitCode = code
+  })
+  try {
+    await program.parseAsync([...args], { from: 'user' })
+    return exitCode
+  } catch (error) {
+    return await explain(error, context)
+  }
+}
+
+/** Every command with its options; the outcome of the one that runs goes to `finish`. */
+export function makeProgram(context: CliContext, finish: (exitCode: number) => void): Command {
   const program = new Command('hayloft')
-    .description('A small-file object store: tools for volume files.')
+    .description('A small-file object store: servers, clients, and tools for volume files.')
     .version(readVersion())
     .exitOverride()
     .configureOutput({
@@ -35,17 +75,9 @@ export async function runProgram(args: readonly string[], context: CliContext): 
       // Usage errors are thrown too, and told in our own form.
       outputError: () => undefined,
     })
-  for (const register of COMMANDS) {
-    register(program, context, (code) => {
-      exitCode = code
-    })
-  }
-  try {
-    await program.parseAsync([...args], { from: 'user' })
-    return exitCode
-  } catch (error) {
-    return await explain(error, context)
-  }
+  for (const register of COMMANDS) register(program, context, finish)
+  prepareSettings(program, context)
+  return program
 }
 
 async function explain(error: unknown, { err }: CliContext): Promise<number> {

@@ -1,8 +1,15 @@
+import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { runCli } from '../support/cli-run.ts'
+import { makeProgram } from '../../src/cli/program.ts'
+import { makeCliContext, runCli } from '../support/cli-run.ts'
 import { golden } from '../support/golden.ts'
 import { MemDisk } from '../support/mem-disk.ts'
 import { Prng } from '../support/prng.ts'
+
+const COMMANDS = [
+  ...['server', 'master', 'volume', 'put', 'get', 'rm', 'lookup', 'names', 'import', 'status'],
+  ...['bench', 'check', 'fix', 'dump', 'export', 'pack', 'vacuum'],
+]
 
 function makeDisk(): MemDisk {
   const disk = new MemDisk(new Prng(1))
@@ -26,7 +33,7 @@ test('--help and --version are no errors', async () => {
   expect(await runCli(['--version'])).toMatchObject({ exitCode: 0, err: '' })
   const help = await runCli(['--help'])
   expect(help).toMatchObject({ exitCode: 0, err: '' })
-  for (const command of ['check', 'fix', 'dump', 'export', 'pack', 'vacuum']) {
+  for (const command of COMMANDS) {
     expect(help.out).toContain(`\n  ${command} `)
   }
   expect((await runCli(['check', '--help'])).out).toMatch(/Takes\s+no\s+lock/)
@@ -94,4 +101,27 @@ test('vacuum says what it freed, and shows its progress unless told to be quiet'
   const quiet = await runCli(['vacuum', '/v/1', '--quiet'], makeDisk())
   expect(quiet).toMatchObject({ exitCode: 0, err: '', out: vacuumed.out })
   expect(vacuumed.out).toMatch(/^\/v\/1\.dat: 2\.5 MiB before, .* after, .* freed; 298 needles\n$/)
+})
+
+test('options of one name are alike in all commands: they share an environment variable', () => {
+  const kinds = new Map<string, boolean>()
+  const program = makeProgram(makeCliContext(makeDisk()), () => undefined)
+  const commands = program.commands.flatMap((command) => [command, ...command.commands])
+  expect(commands.length).toBeGreaterThan(COMMANDS.length)
+  for (const command of commands) {
+    for (const option of command.options) {
+      const takesValue = option.required || option.optional
+      expect([option.name(), kinds.get(option.name()) ?? takesValue]).toEqual([
+        option.name(),
+        takesValue,
+      ])
+      kinds.set(option.name(), takesValue)
+    }
+  }
+})
+
+test('every command has a heading or a row in docs/CLI.md', () => {
+  const page = readFileSync(new URL('../../docs/CLI.md', import.meta.url), 'utf8')
+  for (const command of COMMANDS)
+    expect(page).toMatch(new RegExp(`^\\| .hayloft ${command}\\b`, 'm'))
 })

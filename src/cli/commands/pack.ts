@@ -10,7 +10,7 @@ import type { CliContext } from '../context.ts'
 import { EXIT } from '../exit.ts'
 import { readTree } from '../file-tree.ts'
 import { packTree } from '../pack-tree.ts'
-import { showProgress } from '../progress.ts'
+import { describeRate, showProgress } from '../progress.ts'
 
 interface PackFlags {
   readonly to: string
@@ -112,11 +112,10 @@ async function pack(context: CliContext, config: PackConfig): Promise<number> {
   // The volumes are complete when they are closed.
   await location[Symbol.asyncDispose]()
   progress[Symbol.dispose]()
-  const seconds = Math.max((clock.monotonicMs() - startedMs) / 1000, 0.001)
-  const rate = `${Math.round(packed.needles / seconds)} files/s`
-  const speed = `${(packed.bytes / 1e6 / seconds).toFixed(1)} MB/s`
+  const seconds = (clock.monotonicMs() - startedMs) / 1000
+  const rate = describeRate(packed.needles, packed.bytes, seconds)
   const what = `packed ${packed.needles} entries, ${formatBytes(packed.bytes)}`
-  await out.line(`${what} in ${seconds.toFixed(2)} s (${rate}, ${speed})`)
+  await out.line(`${what} in ${seconds.toFixed(2)} s (${rate})`)
   for (const { volume } of packed.volumes) {
     const { liveNeedles, datBytes } = volume.stats
     await out.line(`  ${volume.paths.dat}: ${liveNeedles} needles, ${formatBytes(datBytes)}`)

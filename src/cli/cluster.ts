@@ -1,0 +1,68 @@
+import { MIB } from '../base/units.ts'
+import { connectTo } from '../client/connect.ts'
+import { HayloftClient } from '../client/hayloft-client.ts'
+import { readClusterSecret } from '../net/cluster-secret.ts'
+import type { MasterApi } from '../net/master-api.ts'
+import { DisposeStack } from '../runtime/dispose-stack.ts'
+import { type ClusterFlags, masterAddresses } from './cluster-options.ts'
+import type { CliContext } from './context.ts'
+import type { NamedContent, NamedStore } from './named-store.ts'
+import { readTlsKeys } from './tls-options.ts'
+
+/** Files up to here are exported from memory. */
+const WHOLE_MAX_BYTES = MIB
+
+/** A running cluster, reached over the net. */
+export interface Cluster extends AsyncDisposable {
+  readonly client: HayloftClient
+  readonly master: MasterApi
+}
+
+/**
+ * @throws {StoreError} CONFIG_INVALID: an option. UNAVAILABLE, TIMEOUT: no master answers.
+ */
+export async function openCluster(context: CliContext, flags: ClusterFlags): Promise<Cluster> {
+  const { disk, clock, random, logger, signal } = context
+  // Judged here, where the error can name the flag.
+  const masters = masterAddresses(flags).map(({ http, grpc }) => `${http}.${portOf(grpc)}`)
+  const { secretFile } = flags
+  const secret = secretFile === undefined ? undefined : await readClusterSecret(disk, secretFile)
+  const tls = await readTlsKeys(disk, flags)
+  await using opening = new DisposeStack()
+  const parts = { clock, random, logger }
+  const connected = await connectTo(parts, { masters, secret, tls }, opening, signal)
+  const client = opening.use(HayloftClient.over({ ...parts, ...connected }))
+  const owned = opening.move()
+  const { master } = connected
+  return { client, master, [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose]() }
+}
+
+function portOf(address: string): string {
+  return address.slice(address.lastIndexOf(':') + 1)
+}
+
+/** The named files of a cluster, as imports and exports want them. */
+export function namedStore({ client }: Cluster): NamedStore {
+  return {
+    async putNamed(name, data, metadata, signal) {
+      const { lastModifiedS, mime, pairs } = metadata
+      const lastModifiedMs = lastModifiedS === undefined ? undefined : lastModifiedS * 1000
+      const options = { name: metadata.name, mime, pairs, lastModifiedMs, signal }
+      return (await client.putNamed(name, data, options)).fileId
+    },
+    listNames: (prefix, signal) => client.listNamed(prefix, { signal }),
+    async readFile({ fileId, sizeBytes }, signal): Promise<NamedContent> {
+      if (sizeBytes <= WHOLE_MAX_BYTES) {
+        // One request instead of two.
+        const { pairs, lastModifiedMs, data } = await client.get(fileId, { signal })
+        return { pairs, lastModifiedMs, data: oneOf(data) }
+      }
+      const { pairs, lastModifiedMs } = await client.stat(fileId, { signal })
+      return { pairs, lastModifiedMs, data: client.getStream(fileId, { signal }) }
+    },
+  }
+}
+
+async function* oneOf(data: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+  yield data
+}

@@ -1,0 +1,52 @@
+import { StoreError } from '../base/store-error.ts'
+import type { VolumeApi } from '../net/volume-api.ts'
+
+/**
+ * A volume server of this process, as the master calls it. Calls over the net are drained by the
+ * listener they came through; direct ones by this: `close` refuses new ones and waits for those
+ * under way, so that no volume is made in a directory that has been let go of.
+ */
+export class DrainingVolume {
+  readonly api: VolumeApi
+  readonly #underWay = new Set<Promise<unknown>>()
+  #isClosed = false
+
+  constructor(api: VolumeApi) {
+    const track = <Result>(call: () => Promise<Result>): Promise<Result> => this.#track(call)
+    this.api = {
+      put: (request, signal) => track(() => api.put(request, signal)),
+      putStream: (request, signal) => track(() => api.putStream(request, signal)),
+      delete: (request, signal) => track(() => api.delete(request, signal)),
+      batchDelete: (requests, signal) => track(() => api.batchDelete(requests, signal)),
+      read: (request, signal) => track(() => api.read(request, signal)),
+      allocateVolume: (command, signal) => track(() => api.allocateVolume(command, signal)),
+      sealVolume: (command, signal) => track(() => api.sealVolume(command, signal)),
+      deleteVolume: (command, signal) => track(() => api.deleteVolume(command, signal)),
+      volumeStatus: (volumeId, signal) => track(() => api.volumeStatus(volumeId, signal)),
+      serverStatus: (signal) => track(() => api.serverStatus(signal)),
+      vacuumCheck: (volumeId, signal) => track(() => api.vacuumCheck(volumeId, signal)),
+      // Streams end by themselves when the volumes under them are closed.
+      copyVolume: (command, signal) => api.copyVolume(command, signal),
+      readVolumeFiles: (volumeId, signal) => api.readVolumeFiles(volumeId, signal),
+      tailVolume: (request, signal) => api.tailVolume(request, signal),
+      vacuumVolume: (command, signal) => api.vacuumVolume(command, signal),
+    }
+  }
+
+  /** Twice is harmless. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    await Promise.allSettled(this.#underWay)
+  }
+
+  async #track<Result>(call: () => Promise<Result>): Promise<Result> {
+    if (this.#isClosed) throw new StoreError('UNAVAILABLE', 'this volume server is shutting down')
+    const running = call()
+    this.#underWay.add(running)
+    try {
+      return await running
+    } finally {
+      this.#underWay.delete(running)
+    }
+  }
+}

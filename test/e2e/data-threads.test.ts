@@ -1,0 +1,119 @@
+import { request } from 'undici'
+import { describe, expect, test } from 'vitest'
+import { Prng } from '../support/prng.ts'
+import { freePorts, ServerProcess } from '../support/server-process.ts'
+import { openTempDirectory } from '../support/temp-directory.ts'
+
+const MIB = 2 ** 20
+const FILES = 60
+const STEPS = 3000
+const READERS = 6
+
+async function startStore(directory: string, threads: number) {
+  const [master = 0, volume = 0] = await freePorts(2)
+  const ports = ['--port', String(master), '--volume-port', String(volume)]
+  const server = await ServerProcess.start({
+    args: ['server', '--dir', directory, ...ports, '--threads', String(threads)],
+    readyUrl: `http://127.0.0.1:${volume}/readyz`,
+  })
+  return { server, masterUrl: `http://127.0.0.1:${master}`, url: `http://127.0.0.1:${volume}` }
+}
+
+/** A connection of its own, so that all threads get some. */
+async function call(url: string, method: 'GET' | 'PUT' | 'DELETE', body?: Buffer) {
+  const headers = { connection: 'close', 'content-type': 'application/octet-stream' }
+  const answer = await request(url, { method, headers, ...(body && { body }) })
+  return { status: answer.statusCode, body: Buffer.from(await answer.body.arrayBuffer()) }
+}
+
+async function assignFiles(masterUrl: string, count: number): Promise<string[]> {
+  const answer = await call(`${masterUrl}/dir/assign?count=${count}`, 'GET')
+  const { fid } = JSON.parse(answer.body.toString()) as { fid: string }
+  return Array.from({ length: count }, (_, n) => (n === 0 ? fid : `${fid}_${n}`))
+}
+
+describe('three data threads over one store', () => {
+  // Goal: whatever thread answers, it shows what was acknowledged last: no deleted file, no old
+  // one. Method: random puts, overwrites, deletes and vacuums, each followed by reads on
+  // connections of their own, while other readers keep all threads busy.
+  test('show every acknowledged change at once, through vacuums', async () => {
+    await using directory = await openTempDirectory()
+    const { server, masterUrl, url } = await startStore(directory.path, 3)
+    await using _server = server
+    const prng = new Prng(11)
+    const fids = await assignFiles(masterUrl, FILES)
+    const expected = new Map<string, Buffer>()
+    let isOver = false
+    let vacuums = 0
+    const disturb = async (): Promise<void> => {
+      while (!isOver) {
+        const { status } = await call(`${url}/${prng.pick(fids)}`, 'GET')
+        expect([200, 404]).toContain(status)
+      }
+    }
+    const readers = Array.from({ length: READERS }, disturb)
+    for (let step = 0; step < STEPS; step++) {
+      const fid = prng.pick(fids)
+      const address = `${url}/${fid}`
+      if (prng.chance(0.65)) {
+        const body = prng.bytes(1 + prng.below(3000))
+        const { status } = await call(address, 'PUT', body)
+        expect([201, 204]).toContain(status)
+        expected.set(fid, body)
+      } else {
+        const { status } = await call(address, 'DELETE')
+        expect(status).toBe(expected.has(fid) ? 202 : 404)
+        expected.delete(fid)
+      }
+      if (step % 500 === 499) {
+        expect((await call(`${masterUrl}/vol/vacuum?garbageThreshold=0.01`, 'GET')).status).toBe(
+          200,
+        )
+        vacuums++
+      }
+      const seen = await call(address, 'GET')
+      const body = expected.get(fid)
+      expect([step, seen.status]).toEqual([step, body === undefined ? 404 : 200])
+      if (body !== undefined) expect(seen.body.equals(body)).toBe(true)
+    }
+    isOver = true
+    await Promise.all(readers)
+    expect(vacuums).toBe(6)
+    for (const fid of fids) {
+      const seen = await call(`${url}/${fid}`, 'GET')
+      const body = expected.get(fid)
+      expect(seen.status).toBe(body === undefined ? 404 : 200)
+      if (body !== undefined) expect(seen.body.equals(body)).toBe(true)
+    }
+  })
+
+  test('serve large files, ranges, new volumes, status and metrics of all threads', async () => {
+    await using directory = await openTempDirectory()
+    const { server, masterUrl, url } = await startStore(directory.path, 3)
+    await using _server = server
+    const body = new Prng(3).bytes(20 * MIB)
+    const [fid = ''] = await assignFiles(masterUrl, 1)
+    expect((await call(`${url}/${fid}`, 'PUT', body)).status).toBe(201)
+    for (let i = 0; i < 4; i++) {
+      expect((await call(`${url}/${fid}`, 'GET')).body.equals(body)).toBe(true)
+    }
+    const range = await request(`${url}/${fid}`, { headers: { range: 'bytes=9000000-9000009' } })
+    expect(range.statusCode).toBe(206)
+    const part = Buffer.from(await range.body.arrayBuffer())
+    expect(part.equals(body.subarray(9_000_000, 9_000_010))).toBe(true)
+
+    const grown = await call(`${masterUrl}/dir/assign?collection=later`, 'GET')
+    const later = (JSON.parse(grown.body.toString()) as { fid: string }).fid
+    expect((await call(`${url}/${later}`, 'PUT', Buffer.from('later'))).status).toBe(201)
+    expect((await call(`${url}/${later}`, 'GET')).body.toString()).toBe('later')
+
+    const metrics = (await call(`${url}/metrics`, 'GET')).body.toString()
+    const gets = /volume_http_requests_total\{method="GET",outcome="2xx"\} (\d+)/.exec(metrics)
+    expect(Number(gets?.[1])).toBeGreaterThanOrEqual(5)
+    expect(JSON.parse((await call(`${url}/status`, 'GET')).body.toString())).toHaveProperty(
+      'Volumes',
+    )
+    expect((await call(`${url}/3,01`, 'GET')).status).toBe(400)
+    expect(await server.stop()).toBe(0)
+  })
+})

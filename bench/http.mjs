@@ -7,9 +7,11 @@ import { median, report, thousands } from './measure.mjs'
 import { startNginx } from './nginx.mjs'
 import { owning, startProcess, wrk } from './processes.mjs'
 
-const FILES = 20_000
+const FILES = 10_000
 const BYTES = 1024
 const COOKIE = '637037d6'
+/** Such as `--cpu-prof`, to see where the time goes. */
+const NODE_FLAGS = (process.env.STORE_NODE_FLAGS ?? '').split(' ').filter(Boolean)
 
 const here = (name) => new URL(name, import.meta.url).pathname
 
@@ -18,8 +20,12 @@ function firstJson(said) {
   return line === undefined ? undefined : JSON.parse(line)
 }
 
+let nextPort = 21_000 + Math.floor(Math.random() * 8_000)
+
 export function startStore(options) {
-  return startProcess('node', [here('store-process.mjs'), JSON.stringify(options)], firstJson)
+  const ports = { port: nextPort++, volumePort: nextPort++ }
+  const json = JSON.stringify({ ...ports, ...options })
+  return startProcess('node', [...NODE_FLAGS, here('store-process.mjs'), json], firstJson)
 }
 
 function startBare() {
@@ -85,13 +91,15 @@ function ratio(name, ours, base, gate) {
   report(name, { value: ours.perSecond / base.perSecond, unit: 'x', detail }, gate)
 }
 
-export async function benchHttp(isQuick) {
+/** `parts`: some of reads, threads, nginx, writes; all of them unless given. */
+export async function benchHttp(isQuick, parts) {
+  const isWanted = (part) => parts.length === 0 || parts.includes(part)
   const seconds = isQuick ? 2 : 5
   const roundCount = 3
   const directory = await mkdtemp(join(tmpdir(), 'hayloft-bench-'))
   try {
-    await benchReads(directory, { seconds, roundCount })
-    await benchWrites(directory, { seconds, roundCount })
+    await benchReads(directory, { seconds, roundCount, isWanted })
+    if (isWanted('writes')) await benchWrites(directory, { seconds, roundCount })
   } finally {
     await rm(directory, { recursive: true })
   }
@@ -110,9 +118,9 @@ function benchReads(directory, options) {
         seconds: options.seconds,
       })
     const given = { get, pathsFile, roundCount: options.roundCount }
-    await benchFloorReads(directory, base, given)
-    await benchThreads(directory, given)
-    await benchNginxReads(directory, given)
+    if (options.isWanted('reads')) await benchFloorReads(directory, base, given)
+    if (options.isWanted('threads')) await benchThreads(directory, given)
+    if (options.isWanted('nginx')) await benchNginxReads(directory, given)
   })
 }
 

@@ -8,6 +8,7 @@ import { benchSdk } from './sdk.mjs'
 
 const [name = 'engine', ...flags] = process.argv.slice(2)
 const isQuick = flags.includes('--quick')
+const parts = flags.filter((flag) => !flag.startsWith('--'))
 
 const BENCHES = {
   async engine() {
@@ -16,7 +17,7 @@ const BENCHES = {
     await benchOpening(isQuick)
     benchNeedleMap(isQuick)
   },
-  http: () => benchHttp(isQuick),
+  http: () => benchHttp(isQuick, parts),
   sdk: () => benchSdk(isQuick),
 }
 

@@ -131,6 +131,8 @@ function plainLength(rawHeaders: readonly string[]): number | undefined {
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = (rawHeaders[at] ?? '').toLowerCase()
     if (name === CONTENT_LENGTH) length = Number(rawHeaders[at + 1])
+    // Says as much as no type at all.
+    else if (name === 'content-type' && rawHeaders[at + 1] === 'application/octet-stream') continue
     else if (!INDIFFERENT_HEADERS.has(name)) return undefined
   }
   return length !== undefined && length <= FAST_BODY_MAX ? length : undefined

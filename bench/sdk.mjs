@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { HayloftClient } from '../dist/index.js'
+import { HayloftClient, parseFileId } from '../dist/index.js'
 import { RemoteVolume } from '../dist/net/remote-volume.js'
 import { systemClock } from '../dist/runtime/clock.js'
 import { cryptoRandom } from '../dist/runtime/random.js'
@@ -14,6 +14,8 @@ import { cpuUs, owning, rssBytes } from './processes.mjs'
 const MIB = 2 ** 20
 const LARGE_BYTES = 256 * MIB
 const IN_FLIGHT = 64
+const LEASE = 10_000
+const UNARY_LEASES = 6
 
 export async function benchSdk(isQuick) {
   const directory = await mkdtemp(join(tmpdir(), 'hayloft-bench-'))
@@ -73,23 +75,34 @@ async function benchSmall(client, store, { durability, count }) {
 
 /** The same puts, one gRPC call each. */
 async function openUnary(store) {
-  const answer = await fetch(`${store.ready.masterUrl}/dir/assign?count=1`)
-  const { fid, url } = await answer.json()
-  const volumeId = Number(fid.split(',')[0])
-  const [host, port] = url.split(':')
-  const location = { url, grpcAddress: `${host}:${Number(port) + 10_000}` }
-  const parts = { clock: systemClock, random: cryptoRandom }
-  const volume = new RemoteVolume(parts, { location, timeoutMs: 10_000 })
-  let next = 2 ** 30
+  const leases = []
+  for (let n = 0; n < UNARY_LEASES; n++) {
+    const answer = await fetch(`${store.ready.masterUrl}/dir/assign?count=${LEASE}`)
+    leases.push(await answer.json())
+  }
+  const volume = connectTo(leases[0].url)
+  const fileIds = leases.flatMap(({ fid, url }) =>
+    url === leases[0].url
+      ? Array.from({ length: LEASE }, (_, n) => parseFileId(`${fid}_${n}`))
+      : [],
+  )
+  let next = 0
   const signal = new AbortController().signal
   return {
     put: (data) => {
-      const fileId = { volumeId, needleId: { hi: 1, lo: next++ }, cookie: 7 }
+      const fileId = fileIds[next++]
       const request = { fileId, data, metadata: {}, writeToken: '', isReplica: false }
       return volume.putOverGrpc(request, signal)
     },
     close: () => volume[Symbol.asyncDispose](),
   }
+}
+
+function connectTo(url) {
+  const [host, port] = url.split(':')
+  const location = { url, grpcAddress: `${host}:${Number(port) + 10_000}` }
+  const parts = { clock: systemClock, random: cryptoRandom }
+  return new RemoteVolume(parts, { location, timeoutMs: 10_000 })
 }
 
 async function benchLarge(client, store, { durability, isQuick }) {

@@ -59,7 +59,7 @@ export class GrpcChannel implements AsyncDisposable {
       'grpc.keepalive_time_ms': KEEPALIVE_MS,
       'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
       'grpc.initial_reconnect_backoff_ms': 100,
-      'grpc.max_reconnect_backoff_ms': 5000,
+      'grpc.max_reconnect_backoff_ms': 1000,
       'grpc-node.flow_control_window': FLOW_CONTROL_BYTES,
       'grpc.use_local_subchannel_pool': 1,
       'grpc.enable_channelz': 0,

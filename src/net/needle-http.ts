@@ -143,6 +143,10 @@ export class NeedleHttp implements AsyncDisposable {
     const answer = await HttpExchange.begin(this.#reads, this.#url, asked, signal)
     if (answer.status === (range === undefined ? 200 : 206)) return answer
     using failed = answer
+    // Of a file without bytes a server shows all there is, whatever was asked for.
+    if (range !== undefined && failed.status === 200 && failed.header('content-length') === '0') {
+      throw rangeError(range)
+    }
     throw fromHttpAnswer(this.#url, failed.status, await beginningOf(failed))
   }
 

@@ -69,6 +69,8 @@ export class DiskLocation implements AsyncDisposable {
   readonly #volumes = new Map<VolumeId, StoredVolume>()
   /** Ids whose volume is being opened or made: nobody else may do so meanwhile. */
   readonly #underWay = new Set<VolumeId>()
+  readonly #arriving = new Set<Promise<StoredVolume>>()
+  #isClosing = false
   #quarantine: Quarantined[] = []
   readonly #owned: DisposeStack
 
@@ -126,7 +128,7 @@ export class DiskLocation implements AsyncDisposable {
     return this.#quarantine
   }
 
-  /** @throws {StoreError} VOLUME_EXISTS, DISK_FULL, DISK_FAILED. */
+  /** @throws {StoreError} VOLUME_EXISTS, DISK_FULL, DISK_FAILED, CLOSED. */
   async createVolume(
     name: { readonly collection: string; readonly volumeId: VolumeId },
     superBlock: SuperBlock,
@@ -139,16 +141,13 @@ export class DiskLocation implements AsyncDisposable {
     if (refusal !== undefined) throw refusal
     const paths = volumePaths(this.directory, name)
     const options = { ...this.#volumeOptions, superBlock }
-    this.#underWay.add(volumeId)
-    try {
+    return this.#bringIn(volumeId, async () => {
       await this.#finishRemoval(paths)
       const volume = await Volume.create(this.#parts, paths, options)
       const stored = { ...name, volume }
       this.#volumes.set(volumeId, stored)
       return stored
-    } finally {
-      this.#underWay.delete(volumeId)
-    }
+    })
   }
 
   /**
@@ -168,8 +167,7 @@ export class DiskLocation implements AsyncDisposable {
     }
     const { disk, space } = this.#parts
     const paths = volumePaths(this.directory, name)
-    this.#underWay.add(volumeId)
-    try {
+    return this.#bringIn(volumeId, async () => {
       await this.#finishRemoval(paths)
       await beginDraft(disk, paths)
       try {
@@ -184,9 +182,7 @@ export class DiskLocation implements AsyncDisposable {
       this.#volumes.set(volumeId, stored)
       this.#quarantine = this.#quarantine.filter(({ path }) => path !== paths.dat)
       return stored
-    } finally {
-      this.#underWay.delete(volumeId)
-    }
+    })
   }
 
   /**
@@ -211,6 +207,9 @@ export class DiskLocation implements AsyncDisposable {
 
   /** Closes every volume, then lets go of the directory. Twice is harmless. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosing = true
+    // A volume that is made now would outlive the lock.
+    await Promise.allSettled(this.#arriving)
     for (const { volume } of this.#volumes.values()) await volume[Symbol.asyncDispose]()
     await this.#owned[Symbol.asyncDispose]()
   }
@@ -279,6 +278,20 @@ export class DiskLocation implements AsyncDisposable {
       if (!(error instanceof StoreError)) throw error
       this.#setAside(paths.dat, error)
     } finally {
+      this.#underWay.delete(volumeId)
+    }
+  }
+
+  /** @throws {StoreError} CLOSED; whatever `step` throws. */
+  async #bringIn(volumeId: VolumeId, step: () => Promise<StoredVolume>): Promise<StoredVolume> {
+    if (this.#isClosing) throw new StoreError('CLOSED', `${this.directory} has been let go of`)
+    this.#underWay.add(volumeId)
+    const arriving = step()
+    this.#arriving.add(arriving)
+    try {
+      return await arriving
+    } finally {
+      this.#arriving.delete(arriving)
       this.#underWay.delete(volumeId)
     }
   }

@@ -33,7 +33,7 @@ const INTERVAL_MAX_MS = 60_000
 /** What changes together is told together. */
 const DEBOUNCE_MS = 50
 const RETRY_FIRST_MS = 100
-const RETRY_MAX_MS = 5_000
+const RETRY_MAX_MS = 1_000
 const MISSED_INTERVALS_MAX = 3
 
 /**

@@ -3,7 +3,7 @@ import { LIMITS } from '../../src/base/limits.ts'
 import { KIB, MIB } from '../../src/base/units.ts'
 import type { DiskLocation } from '../../src/storage/disk-location.ts'
 import { STORE_OPTIONS, TestStore, vid } from '../support/test-store.ts'
-import { expectCode, SIGNAL, settle, toId } from '../support/test-volume.ts'
+import { expectCode, PLAIN_SUPER_BLOCK, SIGNAL, settle, toId } from '../support/test-volume.ts'
 
 function onlyLocation(test: TestStore): DiskLocation {
   const [location] = test.store.locations
@@ -44,6 +44,21 @@ describe('volumes of a store', () => {
     await test.createVolume(1)
     await expectCode(test.createVolume(1), 'VOLUME_EXISTS')
     await expectCode(test.createVolume(1, 'photos'), 'VOLUME_EXISTS')
+  })
+
+  test('being made when the store closes are made whole first; later ones are CLOSED', async () => {
+    await using test = new TestStore()
+    const store = await test.open()
+    const making = test.createVolume(1)
+    const closing = test.close()
+    await expectCode(
+      store.createVolume({ collection: '', volumeId: vid(2) }, PLAIN_SUPER_BLOCK),
+      'CLOSED',
+    )
+    await Promise.all([making, closing])
+    expect(await test.names('/a')).not.toContain('2.dat')
+    await test.open()
+    await test.put(1, 5, 'one')
   })
 
   test('asked for twice at once are made once', async () => {

@@ -112,6 +112,56 @@ const MUTANTS = [
       '      await this.#sync(generation)\n      return\n',
     tests: [VOLUME, 'test/storage/volume-batch.test.ts'],
   },
+  {
+    name: 'view-stamp',
+    file: 'src/storage/volume-view.ts',
+    from: '    if (Atomics.load(this.#stampWord, 0) !== this.#stamp) return undefined\n',
+    to: '',
+    isEverywhere: true,
+    tests: ['test/storage/volume-view.test.ts'],
+  },
+  {
+    name: 'epoch-before-obeying',
+    file: 'src/volume/epoch-file.ts',
+    from: '    await replaceFile(this.#disk, this.#path,',
+    to: '    ;((..._unused) => replaceFile)(this.#disk, this.#path,',
+    tests: ['test/volume/epoch-file.test.ts'],
+  },
+  {
+    name: 'id-block-before-use',
+    file: 'src/metadata/level/level-coordinator.ts',
+    from: '{ puts: [{ key, value: encodeNumber(end) }], conditions: [{ key, value: row }] }',
+    to: '{ puts: [{ key, value: encodeNumber(first) }], conditions: [{ key, value: row }] }',
+    tests: ['test/metadata', 'test/master/sequencer.test.ts'],
+  },
+  {
+    name: 'write-token',
+    file: 'src/volume/needle-service.ts',
+    from: '      tokens.verifyWrite(request.writeToken, request.fileId)\n',
+    to: '',
+    tests: ['test/volume/token-matrix.test.ts'],
+  },
+  {
+    name: 'every-replica',
+    file: 'src/volume/replicate.ts',
+    from: '  if (first === undefined) return own.value\n',
+    to: '  if (first !== failures) return own.value\n',
+    tests: ['test/volume/replicate.test.ts', 'test/volume/replicated-servers.test.ts'],
+  },
+  {
+    name: 'delete-intent',
+    file: 'src/namespace/named-files.ts',
+    from: '            ...(before === undefined ? [] : [this.#intentOf(before)]),\n',
+    to: '',
+    tests: ['test/namespace'],
+  },
+  {
+    name: 'signed-method',
+    file: 'src/net/cluster-auth.ts',
+    from: '    if (shown.length !== MAC_BYTES || !timingSafeEqual(shown, this.#mac(head, what))) {',
+    to: '    if (shown.length !== MAC_BYTES || !timingSafeEqual(shown, shown)) {',
+    tests: ['test/net/cluster-auth.test.ts'],
+  },
 ]
 
 function replaceOnce(text, { from, to, isEverywhere }, where) {
@@ -158,7 +208,14 @@ const mutants = MUTANTS.filter(({ name }) => wanted.length === 0 || wanted.inclu
 const directory = mkdtempSync(join(tmpdir(), 'hayloft-mutants-'))
 let survivors = 0
 try {
-  for (const part of ['src', 'test', 'package.json', 'tsconfig.json', 'vitest.config.ts']) {
+  for (const part of [
+    'src',
+    'test',
+    'package.json',
+    'tsconfig.json',
+    'vitest.config.ts',
+    'proto',
+  ]) {
     cpSync(join(ROOT, part), join(directory, part), { recursive: true })
   }
   symlinkSync(join(ROOT, 'node_modules'), join(directory, 'node_modules'))

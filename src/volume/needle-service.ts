@@ -1,3 +1,4 @@
+import { assert } from '../base/assert.ts'
 import type { FileId } from '../base/file-id.ts'
 import type { VolumeId } from '../base/ids.ts'
 import { copyCount } from '../base/replica-placement.ts'
@@ -180,7 +181,9 @@ export class NeedleService implements NeedleAccess {
   }): StoredVolume {
     // Whoever may send replicas has shown that it knows the secret the tokens are made with.
     if (this.#needsWriteToken && !request.isReplica) {
-      this.#parts.tokens?.verifyWrite(request.writeToken, request.fileId)
+      const { tokens } = this.#parts
+      assert(tokens !== undefined, 'tokens can be checked where they are required')
+      tokens.verifyWrite(request.writeToken, request.fileId)
     }
     return this.#find(request.fileId.volumeId)
   }

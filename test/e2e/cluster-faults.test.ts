@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest'
 import { HayloftClient } from '../../src/client/hayloft-client.ts'
 import { LoopFilesystem } from '../support/loop-device.ts'
 import { skipLoudly } from '../support/mounts.ts'
-import { ClusterProcesses } from '../support/server-process.ts'
+import { ClusterProcesses, freePorts, ServerProcess } from '../support/server-process.ts'
 import { openTempDirectory } from '../support/temp-directory.ts'
 
 const MIB = 2 ** 20
@@ -135,6 +135,37 @@ describe('a cluster of real processes', () => {
     await leaving?.restart()
     stop.abort()
     await writing
+    await expectAll(client, ledger)
+  })
+
+  test('a store in one process, killed 5 times while writing, has all it acknowledged', async () => {
+    await using directory = await openTempDirectory()
+    const [master = 0, volume = 0] = await freePorts(2)
+    const ports = ['--port', String(master), '--volume-port', String(volume)]
+    await using server = await ServerProcess.start({
+      args: ['server', '--dir', directory.path, ...ports],
+      readyUrl: `http://127.0.0.1:${volume}/readyz`,
+    })
+    await using client = await HayloftClient.connect({ masters: `127.0.0.1:${master}` })
+    const ledger: Ledger = new Map()
+    const names = new Map<string, string>()
+    for (let cycle = 0; cycle < 5; cycle++) {
+      const stop = new AbortController()
+      const writing = writeUntil(client, ledger, stop.signal)
+      for (let n = 0; n < 20; n++) {
+        const name = `names/${n % 7}`
+        const text = `${cycle}.${n}`
+        await client.putNamed(name, text)
+        names.set(name, text)
+      }
+      await server.kill()
+      await server.restart()
+      stop.abort()
+      await writing
+      for (const [name, text] of names) {
+        expect((await client.getNamed(name)).data.toString()).toBe(text)
+      }
+    }
     await expectAll(client, ledger)
   })
 

@@ -44,7 +44,7 @@ export function registerExport(
     .option('--overwrite', 'write into a directory that is not empty, or over an archive')
     .option('--raw', 'leave compressed needles compressed')
     .option('--names <prefix>', 'the files below PREFIX/ of the cluster; / for all of them')
-    .option('--concurrency <count>', 'files of the cluster under way at once', '32')
+    .option('--concurrency <count>', 'files of the cluster under way at once', '64')
     .option('-q, --quiet', 'no progress')
   addClusterOptions(command).action(async (paths: string[], flags: ExportFlags) => {
     if (flags.names === undefined) finish(await exportTo(context, paths, flags))

@@ -20,7 +20,7 @@ function firstJson(said) {
   return line === undefined ? undefined : JSON.parse(line)
 }
 
-let nextPort = 21_000 + Math.floor(Math.random() * 8_000)
+let nextPort = 11_000 + Math.floor(Math.random() * 9_000)
 
 export function startStore(options) {
   const ports = { port: nextPort++, volumePort: nextPort++ }

@@ -107,13 +107,13 @@ function connectTo(url) {
 
 async function benchLarge(client, store, { durability, isQuick }) {
   const data = Buffer.alloc(LARGE_BYTES, randomBytes(MIB))
-  const idle = { client: process.memoryUsage().rss, server: rssBytes(store.pid) }
+  const idle = { client: process.memoryUsage.rss(), server: rssBytes(store.pid) }
   const rates = { write: [], read: [] }
   let peakServer = 0
   let peakClient = 0
   const look = setInterval(() => {
     peakServer = Math.max(peakServer, rssBytes(store.pid))
-    peakClient = Math.max(peakClient, process.memoryUsage().rss)
+    peakClient = Math.max(peakClient, process.memoryUsage.rss())
   }, 20)
   const cpuBefore = cpuUs(store.pid)
   for (let round = 0; round < (isQuick ? 1 : 3); round++) {

@@ -1,4 +1,5 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
+import { crc32c } from '../base/crc32c.ts'
 import { LIMITS } from '../base/limits.ts'
 import { type ErrorCode, isStoreError, StoreError } from '../base/store-error.ts'
 import { cancelledError, onAbort } from '../runtime/abort.ts'
@@ -77,20 +78,35 @@ export function sendJson(
   body: unknown,
   headers: OutgoingHttpHeaders = {},
 ): void {
+  const answer = jsonAnswer(status, body, headers)
+  sendBytes(res, answer.status, answer.headers, answer.body)
+}
+
+function jsonAnswer(status: number, body: unknown, more: OutgoingHttpHeaders): JsonAnswer {
+  const text = Buffer.from(JSON.stringify(body))
+  const headers = {
+    'Content-Type': 'application/json; charset=utf-8',
+    'Content-Length': text.length,
+    'X-Content-Type-Options': 'nosniff',
+    ...more,
+  }
+  return { status, headers, body: text }
+}
+
+function sendBytes(
+  res: ServerResponse,
+  status: number,
+  headers: OutgoingHttpHeaders,
+  body: Buffer,
+): void {
   if (res.headersSent) {
     if (!res.writableEnded) res.destroy()
     return
   }
-  const text = Buffer.from(JSON.stringify(body))
   // What a failed route meant to send would contradict this body.
   for (const name of res.getHeaderNames()) if (name.startsWith('content-')) res.removeHeader(name)
-  res.writeHead(status, {
-    'Content-Type': 'application/json; charset=utf-8',
-    'Content-Length': text.length,
-    'X-Content-Type-Options': 'nosniff',
-    ...headers,
-  })
-  res.end(text)
+  res.writeHead(status, headers)
+  res.end(body)
 }
 
 export interface ErrorReply {
@@ -106,21 +122,38 @@ export interface ErrorReply {
  * dropped within limits, so that the client gets to read the answer.
  */
 export function sendError(res: ServerResponse, error: unknown, reply: ErrorReply = {}): void {
+  const { req } = res
+  const isWaiting = awaitsContinue(req)
+  if (!isWaiting) dropBody(req)
+  const more: OutgoingHttpHeaders = isWaiting ? { connection: 'close' } : {}
+  const headers = { ...reply.headers, ...more }
+  const answer = errorAnswer(error, req, { ...reply, headers })
+  sendBytes(res, answer.status, answer.headers, answer.body)
+}
+
+export interface JsonAnswer {
+  readonly status: number
+  readonly headers: OutgoingHttpHeaders
+  readonly body: Buffer
+}
+
+/** What `sendError` answers. */
+export function errorAnswer(
+  error: unknown,
+  request: { readonly method?: string | undefined; readonly url?: string | undefined },
+  reply: ErrorReply,
+): JsonAnswer {
   const { logger } = reply
+  const { method, url } = request
   const headers: OutgoingHttpHeaders = { ...reply.headers }
-  if (awaitsContinue(res.req)) headers.connection = 'close'
-  else dropBody(res.req)
   if (!isStoreError(error)) {
-    logger?.error('http.handler_failed', { method: res.req.method, url: res.req.url, error })
-    sendJson(res, 500, { error: 'internal error', code: 'INTERNAL' }, headers)
-    return
+    logger?.error('http.handler_failed', { method, url, error })
+    return jsonAnswer(500, { error: 'internal error', code: 'INTERNAL' }, headers)
   }
   const status = reply.status ?? HTTP_STATUS[error.code]
   if (status === 429 || status === 503) headers['retry-after'] ??= String(RETRY_AFTER_S)
-  if (status === 500) {
-    logger?.error('http.request_failed', { method: res.req.method, url: res.req.url, error })
-  }
-  sendJson(res, status, { error: error.message, code: error.code }, headers)
+  if (status === 500) logger?.error('http.request_failed', { method, url, error })
+  return jsonAnswer(status, { error: error.message, code: error.code }, headers)
 }
 
 const waiting = new WeakMap<IncomingMessage, ServerResponse>()
@@ -193,6 +226,48 @@ export function readBody(
       req.off('data', onData).off('end', onEnd).off('close', onClose)
       if (error !== undefined) reject(error)
       else resolve(pieces === undefined ? (first ?? NO_BYTES) : Buffer.concat(pieces, bytes))
+    }
+    req.on('data', onData).on('end', onEnd).on('close', onClose)
+    req.on('error', onClose)
+  })
+}
+
+/**
+ * The whole of a body whose length was announced, copied piece by piece into `target`, which has
+ * that length. Once this settles nothing writes there any more.
+ *
+ * @returns the CRC-32C of the body.
+ * @throws {StoreError} CANCELLED: the client went away, or `signal` aborted.
+ */
+export function readBodyInto(
+  req: IncomingMessage,
+  target: Buffer,
+  signal: AbortSignal,
+): Promise<number> {
+  if (signal.aborted) return Promise.reject(cancelledError(signal, 'before reading the body'))
+  if (req.destroyed && !req.complete) return Promise.reject(goneError())
+  continueBody(req)
+  return new Promise((resolve, reject) => {
+    let bytes = 0
+    let crc = 0
+    const aborting = onAbort(signal, () => finish(cancelledError(signal, 'reading the body')))
+    const onData = (piece: Buffer): void => {
+      if (bytes + piece.length > target.length) {
+        finish(tooLarge(target.length))
+        return
+      }
+      // While the piece is still in the processor's cache.
+      crc = crc32c(piece, crc)
+      target.set(piece, bytes)
+      bytes += piece.length
+    }
+    const onEnd = (): void => finish(bytes === target.length ? undefined : goneError())
+    const onClose = (): void => finish(goneError())
+    const finish = (error: StoreError | undefined): void => {
+      aborting[Symbol.dispose]()
+      req.off('data', onData).off('end', onEnd).off('close', onClose)
+      if (error === undefined) resolve(crc)
+      else reject(error)
     }
     req.on('data', onData).on('end', onEnd).on('close', onClose)
     req.on('error', onClose)

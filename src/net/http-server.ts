@@ -1,10 +1,11 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
+import { createServer as createListener, type Server as Listener, type Socket } from 'node:net'
 import { assert } from '../base/assert.ts'
 import { LIMITS } from '../base/limits.ts'
 import { StoreError } from '../base/store-error.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
+import { FastConnection, FastHttp, type FastResponder } from './fast-http.ts'
 import { awaitContinue, awaitsContinue, sendError } from './http-reply.ts'
 
 /** May be async: what it rejects with is answered like what it throws. */
@@ -12,6 +13,8 @@ export type HttpHandler = (req: IncomingMessage, res: ServerResponse) => void | 
 
 export interface HttpServerParts {
   readonly handler: HttpHandler
+  /** Answers plain requests before the handler sees them, in the same words. */
+  readonly fast?: FastResponder
   readonly logger: Logger
   readonly clock: Clock
 }
@@ -21,6 +24,8 @@ export interface HttpServerOptions {
   /** 0: any that is free; `address` says which. */
   readonly port: number
   readonly connectionsMax?: number
+  /** How long headers may take. */
+  readonly headersMs?: number
   /** A listening descriptor shared with other threads, instead of `host` and `port`. */
   readonly fd?: number
 }
@@ -32,11 +37,14 @@ export interface HttpAddress {
 
 const HEADERS_TIMEOUT_MS = 15_000
 const CHECKING_MS = 5_000
-/** Longer than what load balancers and client pools keep, so that they close first. */
-const KEEP_ALIVE_MS = 65_000
+const KEEP_ALIVE_MS = LIMITS.httpIdleMs.value
 
 /** One connection: its last request, and how far it had come when somebody last looked. */
 interface Connection {
+  /** As long as there are only plain requests on it. */
+  fast: FastConnection | undefined
+  /** When it was last seen with something to do. */
+  activeMs: number
   req: IncomingMessage | undefined
   res: ServerResponse | undefined
   windowStartMs: number
@@ -52,23 +60,30 @@ interface Connection {
 export class HttpServer implements AsyncDisposable {
   readonly address: HttpAddress
   readonly #server: Server
+  /** What listens: the server itself, unless plain requests are answered without it. */
+  readonly #listener: Listener
   readonly #clock: Clock
   readonly #connections: Map<Socket, Connection>
+  readonly #fast: FastHttp | undefined
   readonly #state: { isClosing: boolean }
   #closed: Promise<void> | undefined
   #watch: Disposable
 
   private constructor(
     server: Server,
-    parts: HttpServerParts,
+    listener: Listener,
+    clock: Clock,
     connections: Map<Socket, Connection>,
+    fast: FastHttp | undefined,
     state: { isClosing: boolean },
   ) {
     this.#server = server
-    this.#clock = parts.clock
+    this.#listener = listener
+    this.#clock = clock
     this.#connections = connections
+    this.#fast = fast
     this.#state = state
-    const address = server.address()
+    const address = listener.address()
     assert(address !== null && typeof address === 'object', 'the server listens on a port')
     this.address = { host: address.address, port: address.port }
     this.#watch = this.#watchNext()
@@ -76,36 +91,30 @@ export class HttpServer implements AsyncDisposable {
 
   /** @throws {StoreError} LISTEN_FAILED: the address is in use, not ours, or not allowed. */
   static async open(parts: HttpServerParts, options: HttpServerOptions): Promise<HttpServer> {
+    const { clock, logger, fast: responder } = parts
     const connections = new Map<Socket, Connection>()
     const state = { isClosing: false }
-    const server = createServer({
-      headersTimeout: HEADERS_TIMEOUT_MS,
-      requestTimeout: 0, // An honest upload may take hours: its rate is watched instead.
-      connectionsCheckingInterval: CHECKING_MS,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      maxHeaderSize: LIMITS.httpHeaderBytesMax.value,
-    })
-    server.maxConnections = options.connectionsMax ?? LIMITS.httpConnectionsMax.value
-    server.on('connection', (socket) => {
-      connections.set(socket, newConnection(parts.clock))
+    const headersMs = options.headersMs ?? HEADERS_TIMEOUT_MS
+    const server = makeServer(parts, connections, state, headersMs)
+    const takeOver = (socket: Socket): void => {
+      connections.set(socket, newConnection(clock, undefined))
+      server.emit('connection', socket)
+    }
+    const fast =
+      responder &&
+      new FastHttp({ responder, clock, logger, takeOver }, { keepAliveMs: KEEP_ALIVE_MS })
+    const listener = fast === undefined ? server : createListener(LISTENER_OPTIONS)
+    listener.maxConnections = options.connectionsMax ?? LIMITS.httpConnectionsMax.value
+    listener.on('connection', (socket) => {
       socket.on('close', () => connections.delete(socket))
+      const connection = fast && new FastConnection(fast, socket)
+      connections.set(socket, newConnection(clock, connection))
     })
-    const onRequest = requestListener(parts, connections, state)
-    server.on('request', onRequest)
-    server.on('checkContinue', (req, res) => {
-      awaitContinue(req, res)
-      onRequest(req, res)
-    })
-    server.on('checkExpectation', (_req, res: ServerResponse) => {
-      const error = new StoreError('REQUEST_INVALID', 'nothing but 100-continue can be expected')
-      sendError(res, error, { status: 417 })
-    })
-    server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
-      refuse(error, socket, connections.get(socket)?.res)
-    })
-    await listen(server, options)
-    server.on('error', (error) => parts.logger.error('http.server_error', { error }))
-    return new HttpServer(server, parts, connections, state)
+    await listen(listener, options)
+    // Only with this does a server that does not listen itself watch how long headers take.
+    if (listener !== server) server.emit('listening')
+    listener.on('error', (error) => logger.error('http.server_error', { error }))
+    return new HttpServer(server, listener, clock, connections, fast, state)
   }
 
   get connectionCount(): number {
@@ -115,8 +124,8 @@ export class HttpServer implements AsyncDisposable {
   /** Requests that have not been answered to the end. */
   get requestCount(): number {
     let count = 0
-    for (const { res } of this.#connections.values()) {
-      if (res !== undefined && !res.writableFinished) count++
+    for (const { res, fast } of this.#connections.values()) {
+      if ((res !== undefined && !res.writableFinished) || fast?.isBusy === true) count++
     }
     return count
   }
@@ -128,8 +137,10 @@ export class HttpServer implements AsyncDisposable {
   async close(deadlineMs: number): Promise<void> {
     const closed = this.#stopListening()
     for (const [socket, connection] of this.#connections) {
-      const { res } = connection
-      if (res === undefined) {
+      const { res, fast } = connection
+      if (fast !== undefined) {
+        fast.close()
+      } else if (res === undefined) {
         if (socket.bytesRead === 0) socket.destroy()
       } else if (!res.writableFinished) {
         if (!res.headersSent) res.shouldKeepAlive = false
@@ -137,14 +148,14 @@ export class HttpServer implements AsyncDisposable {
       }
     }
     this.#server.closeIdleConnections()
-    using _deadline = this.#clock.after(deadlineMs, () => this.#server.closeAllConnections())
+    using _deadline = this.#clock.after(deadlineMs, () => this.#cutAll())
     await closed
   }
 
   /** Cuts off every connection now. */
   async destroy(): Promise<void> {
     const closed = this.#stopListening()
-    for (const socket of this.#connections.keys()) socket.destroy()
+    this.#cutAll()
     await closed
   }
 
@@ -154,27 +165,68 @@ export class HttpServer implements AsyncDisposable {
 
   #stopListening(): Promise<void> {
     this.#state.isClosing = true
+    if (this.#fast !== undefined) this.#fast.isClosing = true
     this.#watch[Symbol.dispose]()
     this.#closed ??= new Promise((resolve) => {
-      this.#server.close(() => resolve())
+      this.#listener.close(() => resolve())
+      if (this.#listener !== this.#server) this.#server.close()
     })
     return this.#closed
+  }
+
+  #cutAll(): void {
+    for (const socket of this.#connections.keys()) socket.destroy()
   }
 
   #watchNext(): Disposable {
     return this.#clock.after(CHECKING_MS, () => {
       const nowMs = this.#clock.monotonicMs()
       for (const [socket, connection] of this.#connections) {
-        if (isTooSlow(socket, connection, nowMs)) socket.destroy()
+        if (isIdle(socket, connection, nowMs) || isTooSlow(socket, connection, nowMs)) {
+          socket.destroy()
+        }
       }
       this.#watch = this.#watchNext()
     })
   }
 }
 
-function newConnection(clock: Clock): Connection {
-  const windowStartMs = clock.monotonicMs()
-  return { req: undefined, res: undefined, windowStartMs, bytesRead: 0, bytesWritten: 0 }
+/** As node:http has them for servers of its own. */
+const LISTENER_OPTIONS = { allowHalfOpen: true, noDelay: true }
+
+function newConnection(clock: Clock, fast: FastConnection | undefined): Connection {
+  const nowMs = clock.monotonicMs()
+  const counts = { windowStartMs: nowMs, bytesRead: 0, bytesWritten: 0 }
+  return { fast, activeMs: nowMs, req: undefined, res: undefined, ...counts }
+}
+
+function makeServer(
+  parts: HttpServerParts,
+  connections: Map<Socket, Connection>,
+  state: { readonly isClosing: boolean },
+  headersMs: number,
+): Server {
+  const server = createServer({
+    headersTimeout: headersMs,
+    requestTimeout: 0, // An honest upload may take hours: its rate is watched instead.
+    connectionsCheckingInterval: Math.min(CHECKING_MS, headersMs),
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    maxHeaderSize: LIMITS.httpHeaderBytesMax.value,
+  })
+  const onRequest = requestListener(parts, connections, state)
+  server.on('request', onRequest)
+  server.on('checkContinue', (req, res) => {
+    awaitContinue(req, res)
+    onRequest(req, res)
+  })
+  server.on('checkExpectation', (_req, res: ServerResponse) => {
+    const error = new StoreError('REQUEST_INVALID', 'nothing but 100-continue can be expected')
+    sendError(res, error, { status: 417 })
+  })
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    refuse(error, socket, connections.get(socket)?.res)
+  })
+  return server
 }
 
 function requestListener(
@@ -199,14 +251,23 @@ function requestListener(
   }
 }
 
+/** For connections that node:http does not watch. */
+function isIdle(socket: Socket, connection: Connection, nowMs: number): boolean {
+  const { fast } = connection
+  if (fast === undefined) return false
+  if (fast.isBusy || socket.bytesRead !== connection.bytesRead) connection.activeMs = nowMs
+  return nowMs - connection.activeMs >= LIMITS.httpIdleMs.value
+}
+
 /**
  * A window begins anew whenever the client has nothing to do: it is judged by what it could have
  * sent or taken, not by how long we keep it waiting.
  */
 function isTooSlow(socket: Socket, connection: Connection, nowMs: number): boolean {
-  const { req, res } = connection
+  const { req, res, fast } = connection
   const isSending = req !== undefined && isClientSending(req)
-  const isTaking = res?.headersSent === true && !res.writableFinished && socket.writableLength > 0
+  const isAnswered = fast !== undefined || (res?.headersSent === true && !res.writableFinished)
+  const isTaking = isAnswered && socket.writableLength > 0
   const windowMs = nowMs - connection.windowStartMs
   if ((isSending || isTaking) && windowMs < LIMITS.httpRateWindowMs.value) return false
   const bytesMin = (LIMITS.httpRateMin.value * windowMs) / 1000
@@ -268,7 +329,7 @@ function refuse(
   socket.destroySoon()
 }
 
-function listen(server: Server, options: HttpServerOptions): Promise<void> {
+function listen(server: Listener, options: HttpServerOptions): Promise<void> {
   return new Promise((resolve, reject) => {
     const onError = (cause: Error): void => {
       const where = options.fd === undefined ? `${options.host}:${options.port}` : 'a descriptor'

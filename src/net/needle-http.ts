@@ -57,7 +57,8 @@ export class NeedleHttp implements AsyncDisposable {
       !request.isReplica && metadata.isCompressed !== true && metadata.isChunkManifest !== true
     const mayBeText = metadata.mime !== undefined || metadata.name !== undefined
     // A server that compresses text stores other bytes than were sent, and says their checksum.
-    if ((!mayBePacked || !mayBeText) && answer.checksum !== crc32c(data)) {
+    const isSame = (): boolean => answer.checksum === (request.checksum ?? crc32c(data))
+    if ((!mayBePacked || !mayBeText) && !isSame()) {
       throw new StoreError(
         'CHECKSUM_MISMATCH',
         `${this.#url} has stored other bytes than were sent`,
@@ -105,7 +106,7 @@ export class NeedleHttp implements AsyncDisposable {
   }
 
   async #put(
-    request: Omit<PutRequest, 'data'>,
+    request: Omit<PutRequest, 'data' | 'checksum'>,
     body: Uint8Array | AsyncGenerator<Uint8Array>,
     bodyBytes: number | undefined,
     signal: AbortSignal,
@@ -236,7 +237,7 @@ async function beginningOf(answer: HttpExchange): Promise<string> {
 }
 
 /** The reserved characters of a file id are few: it needs no escapes in a path. */
-function putPath(request: Omit<PutRequest, 'data'>): string {
+function putPath(request: Omit<PutRequest, 'data' | 'checksum'>): string {
   const { ttl, lastModifiedS, isChunkManifest } = request.metadata
   const query: string[] = []
   if (ttl !== undefined && formatTtl(ttl) !== '') query.push(`ttl=${formatTtl(ttl)}`)

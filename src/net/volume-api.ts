@@ -25,10 +25,12 @@ export interface PutRequest {
   readonly writeToken: string
   /** From another server that holds the volume: not to be sent on. */
   readonly isReplica: boolean
+  /** CRC-32C of `data`, where it is known already; it is believed, and never sent. */
+  readonly checksum?: number | undefined
 }
 
 /** As `PutRequest`, for a body that is not held in memory. */
-export interface PutStreamRequest extends Omit<PutRequest, 'data'> {
+export interface PutStreamRequest extends Omit<PutRequest, 'data' | 'checksum'> {
   readonly source: AsyncIterable<Uint8Array>
 }
 

@@ -13,7 +13,7 @@ import { Metrics } from '../runtime/metrics.ts'
 import { NodeDisk } from '../runtime/node-disk.ts'
 import { cryptoRandom } from '../runtime/random.ts'
 import type { VolumeHttpConfig } from './http-context.ts'
-import { volumeHttpHandler } from './http-handler.ts'
+import { volumeHttp } from './http-handler.ts'
 import { isFromCluster } from './http-replica.ts'
 import { ThreadAccess } from './thread-access.ts'
 import { type CallHandler, ThreadPort } from './thread-port.ts'
@@ -25,11 +25,15 @@ export interface DataThreadSetup {
   readonly http: VolumeHttpConfig
   readonly secret: Uint8Array | undefined
   readonly hasTokens: boolean
+  /** One word, changed whenever volumes come or go, before anybody is told of it. */
+  readonly volumesWord: SharedArrayBuffer
 }
 
 /** What the owner's thread says whenever it changes. */
 export interface DataThreadState {
   readonly volumeIds: readonly VolumeId[]
+  /** What `volumesWord` said when these were all volumes. */
+  readonly volumesStamp: number
   readonly isReady: boolean
 }
 
@@ -42,7 +46,7 @@ async function runDataThread(setup: DataThreadSetup): Promise<void> {
   const handlers: Record<string, CallHandler> = {}
   const port = new ThreadPort(parentPort, handlers)
   const clock = systemClock
-  const access = new ThreadAccess({ disk: new NodeDisk(), clock }, port)
+  const access = new ThreadAccess({ disk: new NodeDisk(), clock }, port, setup.volumesWord)
   const metrics = new ThreadMetrics(port)
   const stop = new AbortController()
   let isReady = false
@@ -51,7 +55,7 @@ async function runDataThread(setup: DataThreadSetup): Promise<void> {
   const auth = secret && new ClusterAuth({ clock, random: cryptoRandom }, secret)
   const tokens =
     secret && setup.hasTokens ? new FileTokens({ clock }, deriveTokenKeys(secret)) : undefined
-  const handler = volumeHttpHandler(
+  const http = volumeHttp(
     {
       access,
       metrics,
@@ -69,11 +73,11 @@ async function runDataThread(setup: DataThreadSetup): Promise<void> {
     setup.http,
   )
   const options = { host: '', port: 0, fd: setup.fd }
-  const server = await HttpServer.open({ handler, logger, clock }, options)
+  const server = await HttpServer.open({ ...http, logger, clock }, options)
   Object.assign(handlers, {
     state: ([state]: unknown[]) => {
-      const { volumeIds, isReady: isReadyNow } = state as DataThreadState
-      access.setVolumes(volumeIds)
+      const { volumeIds, volumesStamp, isReady: isReadyNow } = state as DataThreadState
+      access.setVolumes(volumeIds, volumesStamp)
       isReady = isReadyNow
     },
     metrics: () => metrics.snapshot(),

@@ -3,6 +3,7 @@ import { isStoreError } from '../base/store-error.ts'
 import { KIB } from '../base/units.ts'
 import { NEEDLE_DATA_SIZE_BYTES, type Needle } from '../format/needle.ts'
 import { type PlainAttributes, peekPlainAttributes } from '../format/plain-attributes.ts'
+import type { FastConnection } from '../net/fast-http.ts'
 import type { Tally } from '../runtime/metrics.ts'
 import { ReadBuffer } from '../storage/read-buffer.ts'
 import { etagOf } from './http-conditions.ts'
@@ -26,9 +27,17 @@ const DECISIVE_HEADERS = new Set([
 ])
 const DECISIVE_LENGTHS = new Set([...DECISIVE_HEADERS].map((name) => name.length))
 
+/** A needle whose answer depends on nothing but what is here. */
+interface PlainFile {
+  readonly needle: Needle
+  readonly name: string
+  readonly mime: string
+  readonly lastModifiedS: number
+}
+
 /**
  * GET of a small needle that is in memory, asked for in the plainest way: almost every request of a
- * busy server. Whatever is special about path, headers or needle is left to `FileReads`, so the two
+ * busy server. Whatever is special about path, headers or needle is left to `FileReads`, so they
  * must give the same answer where both could.
  */
 export class FastReads {
@@ -44,30 +53,55 @@ export class FastReads {
     this.#bytes = tallies.bytes
   }
 
+  /** Without a request object. False: nothing was done. */
+  tryAnswer(path: string, connection: FastConnection): boolean {
+    const file = this.#find(path)
+    if (file === undefined) return false
+    const { needle, name, mime, lastModifiedS } = file
+    const { data } = needle
+    const named = name === '' ? '' : `Content-Disposition: ${disposition(name, false)}\r\n`
+    const head =
+      `HTTP/1.1 200 OK\r\nContent-Type: ${mimeOf(mime, extensionOf(name))}\r\n` +
+      `Content-Length: ${data.length}\r\nETag: ${etagOf(needle.checksum)}\r\n` +
+      `Last-Modified: ${this.#times.of(lastModifiedS)}\r\nAccept-Ranges: bytes\r\n` +
+      `X-Content-Type-Options: nosniff\r\n${named}`
+    this.#count.add(1)
+    this.#bytes.add(data.length)
+    if (data.length <= COPIED_BODY_MAX) connection.reply(head, data.toString('latin1'))
+    else if (!connection.replyBytes(head, data)) this.#buffer = new ReadBuffer(READ_BUFFER_BYTES)
+    return true
+  }
+
   /** False: nothing was done. */
   tryServe(req: IncomingMessage, res: ServerResponse): boolean {
-    const fileId = parsePlainPath(req.url ?? '')
-    if (fileId === undefined || hasDecisiveHeader(req.rawHeaders)) return false
+    if (hasDecisiveHeader(req.rawHeaders)) return false
+    const file = this.#find(req.url ?? '')
+    if (file === undefined) return false
+    this.#send(req, res, file)
+    return true
+  }
+
+  #find(path: string): PlainFile | undefined {
+    const fileId = parsePlainPath(path)
+    if (fileId === undefined) return undefined
     let needle: Needle | undefined
     try {
       needle = this.#access.readWarm(fileId, false, this.#buffer)
     } catch (error) {
-      if (isStoreError(error)) return false
+      if (isStoreError(error)) return undefined
       throw error
     }
-    if (needle === undefined) return false
+    if (needle === undefined) return undefined
     const attributes = peekAttributes(needle, this.#buffer.bytes)
-    if (attributes?.lastModifiedS === undefined) return false
-    this.#send(req, res, needle, attributes, attributes.lastModifiedS)
-    return true
+    if (attributes?.lastModifiedS === undefined) return undefined
+    const { name, mime, lastModifiedS } = attributes
+    return { needle, name, mime, lastModifiedS }
   }
 
   #send(
     req: IncomingMessage,
     res: ServerResponse,
-    needle: Needle,
-    { name, mime }: PlainAttributes,
-    lastModifiedS: number,
+    { needle, name, mime, lastModifiedS }: PlainFile,
   ): void {
     const { data } = needle
     const extension = extensionOf(name)

@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FileId } from '../base/file-id.ts'
+import { LIMITS } from '../base/limits.ts'
 import { StoreError } from '../base/store-error.ts'
-import { KIB } from '../base/units.ts'
+import type { FastConnection } from '../net/fast-http.ts'
 import type { PutAnswer } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Tally } from '../runtime/metrics.ts'
@@ -11,7 +12,7 @@ import { parsePlainPath } from './http-target.ts'
 import type { NeedleAccess } from './needle-access.ts'
 
 /** A longer body comes in many pieces: then the way it is taken in no longer shows. */
-export const FAST_BODY_MAX = 64 * KIB
+export const FAST_BODY_MAX = LIMITS.httpPlainBodyMax.value
 
 /** What a put does not depend on; in lower case. With any other header it is not plain. */
 const INDIFFERENT_HEADERS = new Set([
@@ -35,6 +36,12 @@ export interface FastWriteParts {
   readonly count: Tally
   readonly bytes: Tally
   readonly fail: (req: IncomingMessage, res: ServerResponse, error: unknown) => void
+  readonly failFast: (
+    path: string,
+    bodyBytes: number,
+    error: unknown,
+    connection: FastConnection,
+  ) => void
 }
 
 /**
@@ -46,6 +53,29 @@ export class FastWrites {
 
   constructor(parts: FastWriteParts) {
     this.#parts = parts
+  }
+
+  /** Without a request object. False: nothing was done. */
+  tryAnswer(path: string, data: Buffer, connection: FastConnection): boolean {
+    const { access, uploads, count, bytes } = this.#parts
+    const { length } = data
+    const fileId = parsePlainPath(path)
+    if (fileId === undefined || !access.isLocal(fileId.volumeId)) return false
+    if (!uploads.tryTake(length)) return false
+    const name = path.slice(1)
+    this.#store(fileId, name, data).then(
+      (answer) => {
+        uploads.release(length)
+        count.add(1)
+        bytes.add(length)
+        finish(connection, answer, name, length)
+      },
+      (error: unknown) => {
+        uploads.release(length)
+        this.#parts.failFast(path, length, error, connection)
+      },
+    )
+    return true
   }
 
   /** False: nothing was done. */
@@ -84,13 +114,10 @@ export class FastWrites {
   }
 
   #put(req: IncomingMessage, res: ServerResponse, fileId: FileId, data: Buffer): void {
-    const { access, clock, signal, uploads, count, bytes } = this.#parts
+    const { uploads, count, bytes } = this.#parts
     const { length } = data
     const name = (req.url ?? '').slice(1)
-    const lastModifiedS = Math.floor(clock.nowMs() / 1000)
-    const metadata = { name, lastModifiedS }
-    const request = { fileId, data, metadata, writeToken: '', isReplica: false }
-    access.put(request, signal).then(
+    this.#store(fileId, name, data).then(
       (answer) => {
         uploads.release(length)
         reply(res, answer, name, length)
@@ -103,6 +130,35 @@ export class FastWrites {
       },
     )
   }
+
+  #store(fileId: FileId, name: string, data: Buffer): Promise<PutAnswer> {
+    const { access, clock, signal } = this.#parts
+    const metadata = { name, lastModifiedS: Math.floor(clock.nowMs() / 1000) }
+    return access.put({ fileId, data, metadata, writeToken: '', isReplica: false }, signal)
+  }
+}
+
+function finish(
+  connection: FastConnection,
+  answer: PutAnswer,
+  name: string,
+  sizeBytes: number,
+): void {
+  const etag = etagOf(answer.checksum)
+  if (answer.isUnchanged) {
+    connection.finish(`HTTP/1.1 204 No Content\r\nETag: ${etag}\r\n`, '')
+    return
+  }
+  const body = bodyOf(answer, etag, name, sizeBytes)
+  const head =
+    `HTTP/1.1 201 Created\r\nETag: ${etag}\r\n` +
+    `Content-Type: application/json; charset=utf-8\r\nContent-Length: ${body.length}\r\n`
+  connection.finish(head, body)
+}
+
+/** The name is a file id here: nothing in it needs an escape. */
+function bodyOf(answer: PutAnswer, etag: string, name: string, sizeBytes: number): string {
+  return `{"name":"${name}","size":${sizeBytes},"eTag":${etag},"durable":${answer.isDurable}}`
 }
 
 function reply(res: ServerResponse, answer: PutAnswer, name: string, sizeBytes: number): void {
@@ -112,8 +168,7 @@ function reply(res: ServerResponse, answer: PutAnswer, name: string, sizeBytes: 
     res.end()
     return
   }
-  // The name is a file id here: nothing in it needs an escape.
-  const body = `{"name":"${name}","size":${sizeBytes},"eTag":${etag},"durable":${answer.isDurable}}`
+  const body = bodyOf(answer, etag, name, sizeBytes)
   res.writeHead(201, [
     'ETag',
     etag,

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { assert } from '../base/assert.ts'
 import { LIMITS } from '../base/limits.ts'
 import { isStoreError, quote, StoreError } from '../base/store-error.ts'
+import type { FastConnection, FastResponder } from '../net/fast-http.ts'
 import { dropBody, sendError, sendJson } from '../net/http-reply.ts'
 import type { HttpHandler } from '../net/http-server.ts'
 import type { Metrics, Tally } from '../runtime/metrics.ts'
@@ -15,16 +16,24 @@ import { splitTarget } from './http-target.ts'
 import { FileWrites } from './http-write.ts'
 
 /** Everything that a volume server answers over HTTP; docs/HTTP.md describes it. */
-export function volumeHttpHandler(parts: VolumeHttpParts, config: VolumeHttpConfig): HttpHandler {
+export function volumeHttp(
+  parts: VolumeHttpParts,
+  config: VolumeHttpConfig,
+): { readonly handler: HttpHandler; readonly fast: FastResponder } {
   const routes = new VolumeRoutes(parts, config)
   const reads = routes.fastReads()
   const writes = routes.fastWrites()
-  return (req, res) => {
+  const handler: HttpHandler = (req, res) => {
     const { method } = req
     if (method === 'GET' && reads?.tryServe(req, res) === true) return
     if (method === 'PUT' && writes?.tryServe(req, res) === true) return
     routes.serve(req, res)
   }
+  const fast: FastResponder = {
+    tryGet: (path, connection) => reads?.tryAnswer(path, connection) === true,
+    tryPut: (path, body, connection) => writes?.tryAnswer(path, body, connection) === true,
+  }
+  return { handler, fast }
 }
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'other']
@@ -103,7 +112,17 @@ class VolumeRoutes {
       this.#fail('PUT', res, error)
       this.#count('PUT', req, res)
     }
-    return new FastWrites({ access, clock, signal, uploads: this.#uploads, count, bytes, fail })
+    const failFast = (
+      path: string,
+      bodyBytes: number,
+      error: unknown,
+      connection: FastConnection,
+    ): void => {
+      const status = connection.fail(path, error, { status: statusOf('PUT', error) })
+      this.#tally('PUT', status, bodyBytes)
+    }
+    const uploads = this.#uploads
+    return new FastWrites({ access, clock, signal, uploads, count, bytes, fail, failFast })
   }
 
   serve(req: IncomingMessage, res: ServerResponse): void {
@@ -171,9 +190,12 @@ class VolumeRoutes {
   }
 
   #count(method: string, req: IncomingMessage, res: ServerResponse): void {
+    this.#tally(method, res.statusCode, Number(req.headers['content-length'] ?? 0))
+  }
+
+  #tally(method: string, status: number, received: number): void {
     const tallies = this.#requests.get(method) ?? this.#requests.get('other')
-    tallies?.[Math.floor(res.statusCode / 100) - 2]?.add(1)
-    const received = Number(req.headers['content-length'] ?? 0)
+    tallies?.[Math.floor(status / 100) - 2]?.add(1)
     if (received > 0) this.#receivedBytes.add(received)
   }
 

@@ -10,7 +10,7 @@ import type { Store } from '../storage/store.ts'
 import type { VolumeServerConfig } from './config.ts'
 import { DataThreads } from './data-threads.ts'
 import type { VolumeHttpConfig } from './http-context.ts'
-import { volumeHttpHandler } from './http-handler.ts'
+import { volumeHttp } from './http-handler.ts'
 import { isFromCluster } from './http-replica.ts'
 import type { NeedleService } from './needle-service.ts'
 import { statusMembers } from './server-status.ts'
@@ -57,7 +57,7 @@ async function listenHere(
 ): Promise<HttpListener> {
   const { clock, logger, random, needles, reports, tokens, version, ...rest } = parts
   const auth = config.secret && new ClusterAuth({ clock, random }, config.secret)
-  const handler = volumeHttpHandler(
+  const http = volumeHttp(
     {
       metrics: rest.metrics,
       isReady: rest.isReady,
@@ -74,7 +74,7 @@ async function listenHere(
     httpConfig(config),
   )
   const { bindHost: host, port } = config
-  const server = await HttpServer.open({ handler, logger, clock }, { host, port })
+  const server = await HttpServer.open({ ...http, logger, clock }, { host, port })
   return Object.assign(server, { refresh: () => undefined })
 }
 

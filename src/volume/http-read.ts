@@ -1,9 +1,11 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import { formatFileId } from '../base/file-id.ts'
+import { LIMITS } from '../base/limits.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
 import { KIB } from '../base/units.ts'
 import { sendError, sendJson } from '../net/http-reply.ts'
 import type { ByteRange } from '../net/volume-api.ts'
+import { BufferShelf, type LentBytes } from '../runtime/buffer-shelf.ts'
 import type { Tally } from '../runtime/metrics.ts'
 import { ReadBuffer } from '../storage/read-buffer.ts'
 import { ByteBudget } from './http-byte-budget.ts'
@@ -19,6 +21,7 @@ import { type FileSource, localSource, remoteSource, unzippedSource } from './ht
 import { type FileTarget, isTrue, parseFileTarget, tokenOf } from './http-target.ts'
 
 const READ_BUFFER_BYTES = 68 * KIB
+const CUT_OFF_MAX = 64
 
 /** GET and HEAD of files: everything that a plain read of a small needle does not need. */
 export class FileReads {
@@ -27,17 +30,29 @@ export class FileReads {
   readonly #buffer = new ReadBuffer(READ_BUFFER_BYTES)
   readonly #downloads: ByteBudget | undefined
   readonly #sentBytes: Tally
+  /**
+   * What was last cut off because its bytes were wrong. All of it is read before the next answer
+   * begins, so that whoever asks again is told what is wrong.
+   */
+  readonly #cutOff = new Set<string>()
+  /** What answers under way hold, whatever is configured. */
+  readonly #memory: ByteBudget
+  /** What large needles are read into on their way out. */
+  readonly #pieces: BufferShelf
 
   constructor(parts: VolumeHttpParts, config: VolumeHttpConfig, sentBytes: Tally) {
     this.#parts = parts
     this.#sentBytes = sentBytes
     this.#config = config
+    this.#memory = new ByteBudget(parts, LIMITS.httpAnswersHeldMax.value)
+    const sizeBytes = LIMITS.httpPieceBytes.value
+    this.#pieces = new BufferShelf(parts, { sizeBytes, keptMax: LIMITS.httpPiecesKept.value })
     const { downloadLimitBytes } = config
     this.#downloads = downloadLimitBytes > 0 ? new ByteBudget(parts, downloadLimitBytes) : undefined
   }
 
   get heldBytes(): number {
-    return this.#downloads?.heldBytes ?? 0
+    return (this.#downloads ?? this.#memory).heldBytes
   }
 
   async serve(req: IncomingMessage, res: ServerResponse): Promise<void> {
@@ -170,7 +185,7 @@ export class FileReads {
     const plan = planMultipart(ranges, { contentType, sizeBytes, boundary })
     headers['Content-Type'] = plan.contentType
     headers['Content-Length'] = plan.totalBytes
-    await this.#hold(res, plan.totalBytes, signal)
+    await this.#hold(res, source, plan.totalBytes, signal)
     res.writeHead(206, headers)
     for (const { head, range } of plan.parts) {
       res.write(head)
@@ -189,31 +204,65 @@ export class FileReads {
   ): Promise<void> {
     const bytes = range === undefined ? source.sizeBytes : range.end - range.start
     if (bytes !== undefined) headers['Content-Length'] = bytes
-    await this.#hold(res, bytes ?? 0, signal)
+    await this.#hold(res, source, bytes ?? 0, signal)
     if (source.whole !== undefined) {
       res.writeHead(status, headers)
       res.end(range === undefined ? source.whole : source.whole.subarray(range.start, range.end))
       return
     }
-    const pieces = await startReading(source.open(range, signal))
+    const url = res.req.url ?? ''
+    const lent = range === undefined ? source.lend : undefined
+    if (lent !== undefined && this.#cutOff.delete(url)) {
+      for await (const piece of lent(this.#pieces, signal)) piece.release()
+    }
+    const pieces = await startReading<Uint8Array | LentBytes>(
+      lent?.(this.#pieces, signal) ?? source.open(range, signal),
+    )
     res.writeHead(status, headers)
-    await sendPieces(res, pieces, bytes)
+    try {
+      await sendPieces(res, pieces, bytes)
+    } catch (error) {
+      if (isStoreError(error, 'NEEDLE_CORRUPT')) this.#noteCutOff(url)
+      throw error
+    }
     res.end()
   }
 
-  /** Counts the bytes against the limit until the response is over. */
-  async #hold(res: ServerResponse, bytes: number, signal: AbortSignal): Promise<void> {
+  #noteCutOff(url: string): void {
+    const [oldest] = this.#cutOff
+    if (oldest !== undefined && this.#cutOff.size >= CUT_OFF_MAX) this.#cutOff.delete(oldest)
+    this.#cutOff.add(url)
+  }
+
+  /** Counts the bytes, and the memory they take, against the limits until the response is over. */
+  async #hold(
+    res: ServerResponse,
+    source: FileSource,
+    bytes: number,
+    signal: AbortSignal,
+  ): Promise<void> {
     this.#sentBytes.add(bytes)
-    const downloads = this.#downloads
-    if (downloads === undefined) return
-    await downloads.take(bytes, signal)
-    if (res.closed) downloads.release(bytes)
-    else res.once('close', () => downloads.release(bytes))
+    const piecesBytes =
+      2 * LIMITS[source.lend === undefined ? 'streamPiece' : 'httpPieceBytes'].value
+    await take(this.#memory, source.whole?.length ?? piecesBytes, res, signal)
+    if (this.#downloads !== undefined) await take(this.#downloads, bytes, res, signal)
   }
 }
 
+/** Takes the bytes until the response is over. */
+async function take(
+  budget: ByteBudget,
+  bytes: number,
+  res: ServerResponse,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!budget.tryTake(bytes)) await budget.take(bytes, signal)
+  if (res.closed) budget.release(bytes)
+  else res.once('close', () => budget.release(bytes))
+}
+
 /** What fails before the first byte is still answered with its own status. */
-async function startReading(source: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array>> {
+async function startReading<Piece>(source: AsyncIterable<Piece>): Promise<AsyncIterable<Piece>> {
   const iterator = source[Symbol.asyncIterator]()
   const first = await iterator.next()
   return (async function* () {

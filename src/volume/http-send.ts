@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { StoreError } from '../base/store-error.ts'
 import { onAbort } from '../runtime/abort.ts'
+import type { LentBytes } from '../runtime/buffer-shelf.ts'
 
 /**
  * Sends exactly `bytes`, no faster than the client takes them. The response must not end on an
@@ -10,14 +11,17 @@ import { onAbort } from '../runtime/abort.ts'
  */
 export async function sendPieces(
   res: ServerResponse,
-  source: AsyncIterable<Uint8Array>,
+  source: AsyncIterable<Uint8Array | LentBytes>,
   bytes: number | undefined,
 ): Promise<void> {
   let sentBytes = 0
-  for await (const piece of source) {
+  for await (const given of source) {
+    const piece = 'release' in given ? given.bytes : given
     sentBytes += piece.length
     if (bytes !== undefined && sentBytes > bytes) break
-    if (piece.length > 0 && !res.write(piece)) await drained(res)
+    // The system has its own copy only when it calls back, also after a failure.
+    const onWritten = 'release' in given ? () => given.release() : undefined
+    if (piece.length > 0 && !res.write(piece, onWritten)) await drained(res)
     if (res.destroyed) throw goneError()
   }
   if (bytes !== undefined && sentBytes !== bytes) {

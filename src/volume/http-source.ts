@@ -1,5 +1,6 @@
 import type { FileId } from '../base/file-id.ts'
 import type { ByteRange, NeedleContent, NeedleMetadata } from '../net/volume-api.ts'
+import type { BufferShelf, LentBytes } from '../runtime/buffer-shelf.ts'
 import type { ReadBuffer } from '../storage/read-buffer.ts'
 import { decompress, decompressStream, unzippedBytesMax } from './http-compression.ts'
 import type { NeedleAccess, StreamedNeedle } from './needle-access.ts'
@@ -14,6 +15,8 @@ export interface FileSource extends AsyncDisposable {
   readonly whole: Buffer | undefined
   /** The bytes of `range`, or all. A source may be opened again for another range. */
   open(range: ByteRange | undefined, signal: AbortSignal): AsyncIterable<Uint8Array>
+  /** All bytes, in memory that is to be released. Absent: `open` does not take much anyway. */
+  readonly lend?: (shelf: BufferShelf, signal: AbortSignal) => AsyncIterable<LentBytes>
 }
 
 export interface SourceRequest {
@@ -118,6 +121,7 @@ function largeSource(needle: StreamedNeedle): FileSource {
     whole: undefined,
     open: (range, signal) =>
       range === undefined ? needle.read(signal) : needle.readRange(range, signal),
+    ...(needle.lend === undefined ? {} : { lend: needle.lend.bind(needle) }),
     async [Symbol.asyncDispose]() {
       needle[Symbol.dispose]()
     },

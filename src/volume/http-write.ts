@@ -1,13 +1,15 @@
 import { createHash } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { assert } from '../base/assert.ts'
 import type { FileId } from '../base/file-id.ts'
 import { hex8 } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { quote, StoreError } from '../base/store-error.ts'
 import { parseTtl } from '../base/ttl.ts'
-import { KIB } from '../base/units.ts'
-import { continueBody, readBody } from '../net/http-reply.ts'
+import { KIB, MIB } from '../base/units.ts'
+import { continueBody, readBody, readBodyInto } from '../net/http-reply.ts'
 import type { NeedleMetadata, PutAnswer } from '../net/volume-api.ts'
+import { BufferShelf } from '../runtime/buffer-shelf.ts'
 import type { ByteBudget } from './http-byte-budget.ts'
 import { etagOf } from './http-conditions.ts'
 import type { VolumeHttpConfig, VolumeHttpParts } from './http-context.ts'
@@ -29,6 +31,8 @@ import {
 const PAIR_PREFIX = 'seaweed-'
 /** What boundaries, headers and fields may add to the file of a form. */
 const FORM_FRAME_BYTES = 64 * KIB
+/** Smaller bodies come in one or two pieces, and cost little. */
+const POOLED_BODY_MIN = 64 * KIB
 const LAST_MODIFIED_MAX_S = 2 ** 40
 
 interface UploadResult {
@@ -54,9 +58,15 @@ export class FileWrites {
   readonly #parts: VolumeHttpParts
   readonly #config: VolumeHttpConfig
   readonly #uploads: ByteBudget
+  /** What bodies of up to a mebibyte are collected in, and larger ones. */
+  readonly #shelves: readonly BufferShelf[]
 
   constructor(parts: VolumeHttpParts, config: VolumeHttpConfig, uploads: ByteBudget) {
     this.#parts = parts
+    const keptBytes = LIMITS.httpBodiesKeptBytes.value
+    this.#shelves = [MIB, LIMITS.httpCollectedMax.value].map((sizeBytes) => {
+      return new BufferShelf(parts, { sizeBytes, keptMax: keptBytes / sizeBytes })
+    })
     this.#config = config
     this.#uploads = uploads
   }
@@ -118,6 +128,10 @@ export class FileWrites {
     const upload = plainUpload(req, target)
     const collectedMax = LIMITS.httpCollectedMax.value
     if (plan.announcedBytes !== undefined && plan.announcedBytes <= collectedMax) {
+      if (plan.announcedBytes > POOLED_BODY_MIN) {
+        await this.#putPooled(req, res, target, upload, plan)
+        return
+      }
       const data = await readBody(req, plan.announcedBytes, this.#parts.signal)
       await this.#putWhole(req, res, target, { ...upload, data }, plan)
       return
@@ -133,12 +147,32 @@ export class FileWrites {
     await this.#putStream(req, res, target, upload, plan, pieces)
   }
 
+  /** Collects the body in memory that is used again. */
+  async #putPooled(
+    req: IncomingMessage,
+    res: ServerResponse,
+    target: FileTarget,
+    upload: Upload,
+    plan: BodyPlan,
+  ): Promise<void> {
+    const { announcedBytes = 0 } = plan
+    const shelf = this.#shelves.find(({ sizeBytes }) => announcedBytes <= sizeBytes)
+    assert(shelf !== undefined, `no memory is kept for a body of ${announcedBytes} bytes`)
+    const body = shelf.take(announcedBytes)
+    const data = body.bytes
+    const checksum = await readBodyInto(req, data, this.#parts.signal)
+    await this.#putWhole(req, res, target, { ...upload, data }, plan, checksum)
+    // Only now: after a failure somebody, such as a peer, may still be about to send from it.
+    body.release()
+  }
+
   async #putWhole(
     req: IncomingMessage,
     res: ServerResponse,
     target: FileTarget,
     upload: WholeUpload,
     plan: BodyPlan,
+    sentChecksum?: number,
   ): Promise<void> {
     const isReplica = plan.isReplica || this.#isReplica(req, upload.option('type'))
     const content = await prepareContent(upload, isReplica)
@@ -147,7 +181,9 @@ export class FileWrites {
     const { fileId } = target
     const writeToken = upload.option('jwt') || tokenOf(req, target.query)
     const { access, signal } = this.#parts
-    const request = { fileId, data: content.data, metadata, writeToken, isReplica }
+    const { data } = content
+    const checksum = data === upload.data ? sentChecksum : undefined // Otherwise it was compressed.
+    const request = { fileId, data, checksum, metadata, writeToken, isReplica }
     // Not cancelled when the client leaves: half of the copies would be worth nothing.
     const answer = await access.put(request, signal)
     reply(res, upload, { answer, sizeBytes, contentMd5 })

@@ -7,10 +7,19 @@ const BYTES_MAX = 512 * 1024
 const SOURCES = [`${REPOSITORY}node_modules`, '/usr/include', '/usr/share', '/usr/lib']
 
 /**
- * Copies files, links and directories that people really have until there are `count` files.
- * Returns how many there are: fewer when the machine has no more.
+ * Copies files, links and directories that people really have until there are `count` files: where
+ * the machine has fewer, the same again, each time below another directory.
  */
 export async function copyRealTree(target: string, count: number): Promise<number> {
+  let copied = 0
+  for (let round = 1; ; round++) {
+    const before = copied
+    copied += await copyOnce(join(target, `round-${round}`), count - copied)
+    if (copied === count || copied === before) return copied
+  }
+}
+
+async function copyOnce(target: string, count: number): Promise<number> {
   let copied = 0
   for (const source of SOURCES) {
     for await (const [path, entry] of walk(source)) {

@@ -119,7 +119,8 @@ export async function freePorts(count: number): Promise<number[]> {
   const ports: number[] = []
   for (let tried = 0; ports.length < count; tried++) {
     if (tried > 200) throw new Error('no free ports')
-    const port = 20_000 + Math.floor(Math.random() * 20_000)
+    // Below 32768 with the offset: above, the system gives ports to outgoing connections.
+    const port = 10_500 + Math.floor(Math.random() * 11_000)
     if (ports.includes(port)) continue
     if ((await isFree(port)) && (await isFree(port + GRPC_OFFSET))) ports.push(port)
   }

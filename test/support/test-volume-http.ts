@@ -1,11 +1,12 @@
 import { type FileId, parseFileId } from '../../src/base/file-id.ts'
+import type { FastResponder } from '../../src/net/fast-http.ts'
 import { deriveTokenKeys, FileTokens } from '../../src/net/file-token.ts'
 import { HttpServer } from '../../src/net/http-server.ts'
 import type { NeedleMetadata } from '../../src/net/volume-api.ts'
 import type { Logger } from '../../src/runtime/logger.ts'
 import { Metrics } from '../../src/runtime/metrics.ts'
 import type { VolumeHttpConfig, VolumeHttpParts } from '../../src/volume/http-context.ts'
-import { volumeHttpHandler } from '../../src/volume/http-handler.ts'
+import { volumeHttp } from '../../src/volume/http-handler.ts'
 import { MemoryNeedles } from './memory-needles.ts'
 import { Prng } from './prng.ts'
 import { exchange, type RawAnswer } from './raw-http.ts'
@@ -26,6 +27,8 @@ export class TestVolumeHttp implements AsyncDisposable {
   readonly clock: SimClock
   readonly metrics: Metrics
   readonly tokens: FileTokens
+  /** Requests that were answered without node:http. */
+  readonly plain: { count: number }
   /** What was logged as a warning or an error. */
   readonly logged: string[]
   readonly #stop: AbortController
@@ -39,6 +42,7 @@ export class TestVolumeHttp implements AsyncDisposable {
     this.clock = parts.clock
     this.metrics = parts.metrics
     this.tokens = parts.tokens
+    this.plain = parts.plain
     this.logged = parts.logged
     this.#stop = stop
   }
@@ -46,6 +50,7 @@ export class TestVolumeHttp implements AsyncDisposable {
   static async open(
     config: Partial<VolumeHttpConfig> = {},
     more: Partial<VolumeHttpParts> = {},
+    { isFast = true }: { readonly isFast?: boolean } = {},
   ): Promise<TestVolumeHttp> {
     const needles = new MemoryNeedles([3], [9])
     const clock = new SimClock()
@@ -54,7 +59,7 @@ export class TestVolumeHttp implements AsyncDisposable {
     const logger = listLogger(logged)
     const stop = new AbortController()
     const tokens = new FileTokens({ clock }, deriveTokenKeys(Buffer.alloc(32, 7)))
-    const handler = volumeHttpHandler(
+    const http = volumeHttp(
       {
         access: needles,
         metrics,
@@ -75,8 +80,14 @@ export class TestVolumeHttp implements AsyncDisposable {
         ...config,
       },
     )
-    const server = await HttpServer.open({ handler, logger, clock }, { host: '127.0.0.1', port: 0 })
-    return new TestVolumeHttp({ needles, server, clock, metrics, tokens, logged }, stop)
+    const plain = { count: 0 }
+    const { handler } = http
+    const fast = isFast ? counted(http.fast, plain) : undefined
+    const server = await HttpServer.open(
+      { handler, logger, clock, ...(fast && { fast }) },
+      { host: '127.0.0.1', port: 0 },
+    )
+    return new TestVolumeHttp({ needles, server, clock, metrics, tokens, plain, logged }, stop)
   }
 
   /** Stores a needle behind the back of the server. */
@@ -114,6 +125,17 @@ export interface JsonAnswer {
 
 export function jsonOf(answer: RawAnswer): JsonAnswer {
   return JSON.parse(answer.body.toString('utf8'))
+}
+
+function counted(fast: FastResponder, plain: { count: number }): FastResponder {
+  const count = (isTaken: boolean): boolean => {
+    if (isTaken) plain.count++
+    return isTaken
+  }
+  return {
+    tryGet: (path, connection) => count(fast.tryGet(path, connection)),
+    tryPut: (path, body, connection) => count(fast.tryPut(path, body, connection)),
+  }
 }
 
 function listLogger(logged: string[]): Logger {

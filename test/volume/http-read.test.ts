@@ -549,7 +549,7 @@ describe('a read token', () => {
 describe('the download limit', () => {
   test('lets the next wait until there is room, and gives up after a minute', async () => {
     await using http = await TestVolumeHttp.open({ downloadLimitBytes: 1_000_000 })
-    http.store(FID, Buffer.alloc(4_000_000, 1))
+    http.store(FID, Buffer.alloc(32_000_000, 1))
     http.needles.largeMin = 0
     // The first client reads nothing: more than the sockets hold stays in the server.
     const slow = await openSocket(http.server.address)

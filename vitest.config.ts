@@ -19,6 +19,12 @@ export default defineConfig({
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
           globalSetup: ['test/support/build.ts'],
+          // Each file runs busy processes of its own: two files at once, or unit tests beside one,
+          // would starve them.
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
         },
       },
       {
@@ -29,6 +35,7 @@ export default defineConfig({
           globalSetup: ['test/support/build.ts'],
           testTimeout: 600_000,
           fileParallelism: false,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

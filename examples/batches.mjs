@@ -1,5 +1,5 @@
 // Many small files: 64 under way at a time, results in order, each with its own outcome.
-// Run it while `hayloft server` runs: node examples/batches.mjs [master, 127.0.0.1:9333]
+// Run it beside `npm start`: node examples/batches.mjs [master, 127.0.0.1:9333]
 import { HayloftClient } from 'hayloft'
 
 const COUNT = 5000

@@ -1,6 +1,6 @@
 // Stream a large file in and out: it is stored in chunks of 8 MiB on several volumes, and never
 // held in memory as a whole.
-// Run it while `hayloft server` runs: node examples/large-file.mjs [master, 127.0.0.1:9333]
+// Run it beside `npm start`: node examples/large-file.mjs [master, 127.0.0.1:9333]
 import { createHash } from 'node:crypto'
 import { HayloftClient } from 'hayloft'
 

@@ -1,5 +1,5 @@
 // Files with names of your own, and errors you can act on.
-// Run it while `hayloft server` runs: node examples/named-files.mjs [master, 127.0.0.1:9333]
+// Run it beside `npm start`: node examples/named-files.mjs [master, 127.0.0.1:9333]
 import { HayloftClient, isStoreError } from 'hayloft'
 
 const client = await HayloftClient.connect({ masters: process.argv[2] ?? '127.0.0.1:9333' })

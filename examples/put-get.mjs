@@ -1,5 +1,5 @@
 // Store a file, read it, read a part of it, delete it.
-// Run it while `hayloft server` runs: node examples/put-get.mjs [master, 127.0.0.1:9333]
+// Run it beside `npm start`: node examples/put-get.mjs [master, 127.0.0.1:9333]
 import { HayloftClient } from 'hayloft'
 
 const client = await HayloftClient.connect({ masters: process.argv[2] ?? '127.0.0.1:9333' })

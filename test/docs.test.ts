@@ -1,11 +1,14 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path/posix'
+import type { ServiceDefinition } from '@grpc/grpc-js'
+import type { Command } from 'commander'
 import { describe, expect, test } from 'vitest'
 import { formatFileId, parseFileId, parseFileIdPath } from '../src/base/file-id.ts'
 import type { Limit } from '../src/base/limit.ts'
 import { LIMITS } from '../src/base/limits.ts'
 import { ERROR_CODES } from '../src/base/store-error.ts'
 import { formatBytes, parseBytes } from '../src/base/units.ts'
+import { makeProgram } from '../src/cli/program.ts'
 import {
   CHECKSUM_SIDECAR_AT,
   CHECKSUM_SIDECAR_FLAG,
@@ -27,8 +30,23 @@ import {
 import { NEEDLE_FLAG } from '../src/format/needle-attributes.ts'
 import { SUPER_BLOCK_AT, SUPER_BLOCK_BYTES } from '../src/format/super-block.ts'
 import { decodeVolumeInfo, emptyVolumeInfo, encodeVolumeInfo } from '../src/format/volume-info.ts'
+import { RESERVED_SEGMENTS } from '../src/namespace/file-name.ts'
+import { CLUSTER_AUTH_HEADER } from '../src/net/cluster-auth.ts'
+import { CODE_TRAILER } from '../src/net/error-maps.ts'
+import { GrpcServer } from '../src/net/grpc-server.ts'
+import { masterService } from '../src/net/serve-master.ts'
+import { volumeService } from '../src/net/serve-volume.ts'
+import { silentLogger } from '../src/runtime/logger.ts'
+import { makeCliContext } from './support/cli-run.ts'
+import { FakeMaster } from './support/fake-master-api.ts'
+import { FakeVolume } from './support/fake-volume-api.ts'
 import { golden } from './support/golden.ts'
+import { openMasterHttp } from './support/master-http.ts'
+import { MemDisk } from './support/mem-disk.ts'
+import { Prng } from './support/prng.ts'
+import { SimClock } from './support/sim-clock.ts'
 import { REPOSITORY, readSourceFiles } from './support/source-files.ts'
+import { TestVolumeHttp } from './support/test-volume-http.ts'
 
 const LIMITS_PAGE = 'docs/LIMITS.md'
 
@@ -153,6 +171,116 @@ describe('docs/FORMAT.md', () => {
   })
 })
 
+describe('docs/CLI.md', () => {
+  const page = readPage('docs/CLI.md')
+  const context = makeCliContext(new MemDisk(new Prng(1)))
+  const program = makeProgram(context, () => undefined)
+  const commands = leavesOf(program)
+
+  test('lists every command in one of its first tables', () => {
+    const listed = tableRows(page, 'command').map(([cell = '']) =>
+      unquoted(cell).replace(/^hayloft /, ''),
+    )
+    for (const { path } of commands) {
+      expect(
+        listed.some((line) => `${line} `.startsWith(`${path} `)),
+        `hayloft ${path}`,
+      ).toBe(true)
+    }
+    expect(commands.length).toBeGreaterThan(15)
+  })
+
+  test.each(commands)('has every option of $path where $path is described', ({ path, flags }) => {
+    const [name = ''] = path.split(' ')
+    const own = page.split(/^## /m).filter((text) => headingWords(text).includes(name))
+    const [shared = ''] = /^Every client takes [\s\S]*?\n\n/m.exec(page) ?? []
+    const text = [...own, section(page, 'Settings'), shared].join('\n')
+    expect(own.length).toBeGreaterThan(0)
+    expect(flags.filter((flag) => !hasFlag(text, flag))).toEqual([])
+  })
+
+  test('names no option that no command has', () => {
+    const known = new Set(commands.flatMap(({ flags }) => flags))
+    const named = Array.from(page.matchAll(/(?<![\w-])--[a-z][a-z-]*/g), ([flag]) => flag)
+    expect(named.length).toBeGreaterThan(30)
+    expect(named.filter((flag) => !known.has(flag) && flag !== '--help')).toEqual([])
+  })
+})
+
+describe('docs/GRPC.md', () => {
+  const page = readPage('docs/GRPC.md')
+
+  test('has every method with its kind and the policy of the code', async () => {
+    const services = [masterService(new FakeMaster()), volumeService(new FakeVolume())]
+    const clock = new SimClock()
+    const parts = { logger: silentLogger, clock, secret: undefined, tls: undefined }
+    await using server = await GrpcServer.open(parts, { host: '127.0.0.1', port: 0, services })
+    const documented = new Map<string, string | undefined>()
+    for (const { name, definition, methods } of services) {
+      const rows = tableRows(section(page, name), 'method')
+      const coded = methodKinds(definition).map(([method, kind]) => [method, kind])
+      expect(rows.map(([method = '', kind]) => [unquoted(method), kind])).toEqual(coded)
+      expect(rows.map(([method = '']) => unquoted(method)).toSorted()).toEqual(
+        Object.keys(methods).toSorted(),
+      )
+      for (const [method = '', , policy = ''] of rows) {
+        documented.set(`/${name}/${unquoted(method)}`, unquoted(policy))
+      }
+    }
+    for (const [path = '', policy = ''] of tableRows(section(page, 'From libraries'), 'path')) {
+      documented.set(unquoted(path), unquoted(policy))
+    }
+    expect([...documented].toSorted()).toEqual([...server.policies].toSorted())
+  })
+
+  test('names the trailer and the metadata that are used', () => {
+    expect(section(page, 'Errors')).toContain(`\`${CODE_TRAILER}\``)
+    expect(section(page, 'Who may call what')).toContain(`\`${CLUSTER_AUTH_HEADER}\``)
+    for (const limit of ['grpcCallMs', 'grpcCallsMax']) {
+      expect(section(page, 'Bounds')).toContain(`\`${limit}\``)
+      expect(Object.keys(LIMITS)).toContain(limit)
+    }
+  })
+})
+
+describe('docs/HTTP.md', () => {
+  const page = readPage('docs/HTTP.md')
+  const master = section(page, 'Master')
+
+  test('lists every fixed path of the master, with the methods it answers', async () => {
+    await using http = await openMasterHttp()
+    const paths = new Set<string>()
+    for (const [cell = '', methods = ''] of tableRows(master, 'path')) {
+      for (const path of unquoted(cell).split(', ').filter(isFixedPath)) {
+        paths.add(path)
+        const { status, headers } = await http.ask(path, { method: 'OPTIONS' })
+        if (methods === 'any') expect([path, status]).not.toEqual([path, 405])
+        else expect([path, status, headers.allow]).toEqual([path, 405, methods])
+      }
+    }
+    expect([...paths].toSorted()).toEqual(routesIn('src/master/http-handler.ts'))
+  })
+
+  test('names the first segments that no name may begin with', () => {
+    const [, sentence = ''] = /below the first segments ([\s\S]*?) are 404/.exec(master) ?? []
+    const named = Array.from(sentence.matchAll(/`([a-z]+)`/g), ([, name]) => name)
+    expect(named.toSorted()).toEqual(RESERVED_SEGMENTS.toSorted())
+  })
+
+  test('lists every page of a volume server; all else is a file id', async () => {
+    await using http = await TestVolumeHttp.open()
+    const paths = tableRows(section(page, 'Volume server'), 'path')
+      .flatMap(([cell = '']) => unquoted(cell).split(', '))
+      .filter((path) => isFixedPath(path) && !/\d/.test(path))
+    for (const path of paths) {
+      const { status } = await http.ask(path)
+      expect([path, status < 300]).toEqual([path, true])
+    }
+    expect(paths.toSorted()).toEqual(routesIn('src/volume/http-handler.ts'))
+    expect((await http.ask('/no-such-page')).status).toBe(400)
+  })
+})
+
 describe('links', () => {
   const pages = [
     ...readSourceFiles('docs', '.md'),
@@ -181,7 +309,8 @@ function limitsTable(): string {
     const { value, unit, reason, atLimit } = limit
     const digits = value.toLocaleString('en-US', { maximumFractionDigits: 3 })
     const inUnits = formatBytes(value)
-    const isExact = unit === 'bytes' && value >= 1024 && parseBytes(inUnits) === value
+    const isWhole = unit === 'bytes' && value >= 1024 && /^\d+ /.test(inUnits)
+    const isExact = isWhole && parseBytes(inUnits) === value
     const shown = isExact ? `${digits} (${inUnits})` : digits
     return `| \`${name}\` | ${shown} | ${unit} | ${reason} | ${atLimit} |`
   })
@@ -223,6 +352,49 @@ function layout(text: string): ReadonlyMap<string, number> {
 function rowOf(text: string, field: string): string[] {
   const row = tableRows(text, 'offset').find(([, , name]) => name === `\`${field}\``)
   return row ?? expect.fail(`no row for ${field}`)
+}
+
+interface CommandLeaf {
+  /** Like `names ls`. */
+  readonly path: string
+  /** Long flags, those of every command included. */
+  readonly flags: readonly string[]
+}
+
+/** Commands that do something, those that only group others left out. */
+function leavesOf(command: Command, above: readonly string[] = []): CommandLeaf[] {
+  const flags = command.options.flatMap(({ long }) => (long ? [long] : []))
+  const inside = command.commands.flatMap((child) => leavesOf(child, [...above, child.name()]))
+  if (inside.length === 0) return [{ path: above.join(' '), flags }]
+  return inside.map((leaf) => ({ ...leaf, flags: [...flags, ...leaf.flags] }))
+}
+
+/** The words of the first line: what a section says it is about. */
+function headingWords(text: string): string[] {
+  const [line = ''] = text.split('\n', 1)
+  return line.split(/[^a-z]+/)
+}
+
+function hasFlag(text: string, flag: string): boolean {
+  return new RegExp(`(?<![\\w-])${flag}(?![\\w-])`).test(text)
+}
+
+function methodKinds(definition: ServiceDefinition): [method: string, kind: string][] {
+  return Object.entries(definition).map(([name, { requestStream, responseStream }]) => {
+    if (requestStream) return [name, responseStream ? 'both streams' : 'client stream']
+    return [name, responseStream ? 'server stream' : 'unary']
+  })
+}
+
+/** A path that stands for itself. */
+function isFixedPath(path: string): boolean {
+  return path.startsWith('/') && !path.includes('{')
+}
+
+/** Keys of the route tables in a handler, sorted. */
+function routesIn(file: string): string[] {
+  const paths = readPage(file).matchAll(/\[\s*'(\/[^']*)',/g)
+  return Array.from(paths, ([, path = '']) => path).toSorted()
 }
 
 function unquoted(cell: string): string {

@@ -12,13 +12,13 @@ export const CLIENT_LIMITS = {
   chunkBytesMax: {
     value: 64 * MIB,
     unit: 'bytes',
-    reason: 'five chunks of each file under way are held in memory',
+    reason: 'four chunks of each file under way are held in memory',
     atLimit: 'a larger chunk size is refused with CONFIG_INVALID',
   },
   chunksInFlightMax: {
-    value: 4,
+    value: 3,
     unit: 'chunks',
-    reason: 'enough to keep several servers busy; with the one being filled 40 MiB for a file',
+    reason: 'enough to keep several servers busy; with the one being filled 32 MiB for a file',
     atLimit: 'the next chunk waits, and with it the source',
   },
   chunkBuffersMax: {
@@ -141,5 +141,11 @@ export const CLIENT_LIMITS = {
     unit: 'files',
     reason: 'a request of some 50 KB for each server',
     atLimit: 'the rest goes into the next request',
+  },
+  chunksReadAhead: {
+    value: 2,
+    unit: 'chunks',
+    reason: 'with the one that is handed out 24 MiB for a file that is read as a stream',
+    atLimit: 'the next chunk is asked for when one has been handed out',
   },
 } as const satisfies Readonly<Record<string, Limit>>

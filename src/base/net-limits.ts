@@ -225,4 +225,52 @@ export const NET_LIMITS = {
     reason: 'a write that is under way takes milliseconds, one on a slow disk a second',
     atLimit: 'what is still under way on a connection that is let go fails with CLOSED',
   },
+  httpPlainHeaderBytesMax: {
+    value: KIB,
+    unit: 'bytes',
+    reason: 'programs and browsers send a few hundred; each connection may keep a copy',
+    atLimit: 'the connection is served by node:http, which costs twice as much',
+  },
+  httpPlainBodyMax: {
+    value: 64 * KIB,
+    unit: 'bytes',
+    reason: 'what one read of a connection returns at most: a longer body comes in pieces',
+    atLimit: 'the connection is served by node:http, which costs twice as much',
+  },
+  httpIdleMs: {
+    value: 65_000,
+    unit: 'milliseconds',
+    reason: 'longer than what load balancers and client pools keep, so that they close first',
+    atLimit: 'the connection is closed',
+  },
+  httpBodiesKeptBytes: {
+    value: 32 * MIB,
+    unit: 'bytes',
+    reason: 'memory of uploads that is used again: what one client sends of a large object at once',
+    atLimit: 'the memory is left to the collector; also after ten seconds without an upload',
+  },
+  httpPieceBytes: {
+    value: 256 * KIB,
+    unit: 'bytes',
+    reason: 'fits the cache of a processor; a slow reader of a large needle holds two at most',
+    atLimit: 'the next piece begins',
+  },
+  httpPiecesKept: {
+    value: 32,
+    unit: 'pieces',
+    reason: 'eight megabytes: what a dozen readers of large needles need at a time',
+    atLimit: 'the memory is left to the collector; also after ten seconds without a use',
+  },
+  answeredWholeMax: {
+    value: MIB,
+    unit: 'bytes',
+    reason: 'what may be held for each of a few hundred readers that are in no hurry',
+    atLimit: 'the needle is sent piece by piece, the last one when all matched the checksum',
+  },
+  httpAnswersHeldMax: {
+    value: 256 * MIB,
+    unit: 'bytes',
+    reason: 'a thousand slow readers of large needles, two pieces each, or 256 of a mebibyte',
+    atLimit: 'the next answer waits',
+  },
 } as const satisfies Readonly<Record<string, Limit>>

@@ -9,7 +9,7 @@ import { mapBounded } from '../runtime/map-bounded.ts'
 import type { FileInfo, GetRange, GetResult } from './client-api.ts'
 import { unzip, unzipStream } from './gunzip.ts'
 import { mapOrdered } from './map-ordered.ts'
-import type { FetchedNeedle, NeedleFetcher, NeedleHead } from './needle-fetcher.ts'
+import type { FetchedNeedle, FetchedPieces, NeedleFetcher, NeedleHead } from './needle-fetcher.ts'
 
 /** One read of a chunk: small enough to be held in memory several times. */
 interface Segment {
@@ -75,7 +75,10 @@ export class FileReader {
       const { end, start } = insideOf(range, manifest.sizeBytes, text)
       const read = (segment: Segment, stop: AbortSignal) => this.#readSegment(segment, stop)
       const segments = segmentsOf(manifest, { start, end })
-      yield* mapOrdered(segments, LIMITS.chunksInFlightMax.value, read, signal)
+      for await (const pieces of mapOrdered(segments, LIMITS.chunksReadAhead.value, read, signal)) {
+        // Let go of one by one: whoever takes them may be slow.
+        for (const last = pieces.reverse(); last.length > 0; ) yield last.pop() as Uint8Array
+      }
       return
     }
     const pieces = this.#fetcher.pieces(fileId, content, stored, signal)
@@ -119,26 +122,30 @@ export class FileReader {
     }
     const data = Buffer.allocUnsafeSlow(end - start)
     const read = async (segment: Segment): Promise<void> => {
-      data.set(await this.#readSegment(segment, signal), segment.targetAt)
+      let at = segment.targetAt
+      for (const piece of await this.#readSegment(segment, signal)) {
+        data.set(piece, at)
+        at += piece.length
+      }
     }
     const segments = segmentsOf(manifest, { start, end })
     await mapBounded(segments, LIMITS.chunksInFlightMax.value, read, signal)
     return { ...chunkedInfo(text, needle, manifest), data }
   }
 
-  async #readSegment(segment: Segment, signal: AbortSignal): Promise<Buffer> {
+  async #readSegment(segment: Segment, signal: AbortSignal): Promise<Uint8Array[]> {
     const { chunkBytes, fileId, range } = segment
     const isWhole = range.start === 0 && range.end === chunkBytes
     const needle = await this.#fetchSegment(fileId, isWhole ? undefined : range, signal)
     const text = formatFileId(fileId)
     if (needle.metadata.isChunkManifest === true) throw wrongChunk(text, 'is a manifest itself')
     if (needle.metadata.isCompressed !== true) {
-      if (needle.dataBytes === chunkBytes) return needle.data
+      if (needle.dataBytes === chunkBytes) return needle.pieces
       throw wrongChunk(text, `has ${needle.dataBytes} bytes instead of ${chunkBytes}`)
     }
-    const whole = isWhole ? needle : await this.#fetcher.fetch(fileId, undefined, signal)
-    const data = await unzip(whole.data, chunkBytes, text)
-    if (data.length === chunkBytes) return data.subarray(range.start, range.end)
+    const whole = isWhole ? needle : await this.#fetcher.fetchPieces(fileId, undefined, signal)
+    const data = await unzip(Buffer.concat(whole.pieces), chunkBytes, text)
+    if (data.length === chunkBytes) return [data.subarray(range.start, range.end)]
     throw wrongChunk(text, `has ${data.length} bytes instead of ${chunkBytes}`)
   }
 
@@ -146,12 +153,13 @@ export class FileReader {
     fileId: FileId,
     range: ByteRange | undefined,
     signal: AbortSignal,
-  ): Promise<FetchedNeedle> {
+  ): Promise<FetchedPieces> {
     try {
-      return await this.#fetcher.fetch(fileId, range, signal)
+      return await this.#fetcher.fetchPieces(fileId, range, signal)
     } catch (error) {
       if (range === undefined || !isStoreError(error, 'RANGE_INVALID')) throw error
-      return await this.#fetcher.fetch(fileId, undefined, signal) // Packed, or the wrong size.
+      // It is packed, or has the wrong size.
+      return await this.#fetcher.fetchPieces(fileId, undefined, signal)
     }
   }
 }

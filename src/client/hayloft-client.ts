@@ -68,7 +68,7 @@ const NAME_READS_MAX = 3
  * - Every method throws a `StoreError`, whose code says what to do; among them CANCELLED when the
  *   caller's signal aborts, and CLOSED after the client was disposed of.
  *
- * Memory: 40 MiB for each large file being stored, 128 MiB for all; 32 MiB for each being read.
+ * Memory: 32 MiB for each large file being stored, 128 MiB for all; 24 MiB for each being read.
  */
 export class HayloftClient implements AsyncDisposable {
   readonly #clock: Clock

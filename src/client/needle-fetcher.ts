@@ -28,6 +28,11 @@ export interface FetchedNeedle extends NeedleHead {
   readonly data: Buffer
 }
 
+export interface FetchedPieces extends NeedleHead {
+  /** The same in the pieces in which it came: nothing was copied. */
+  readonly pieces: Uint8Array[]
+}
+
 const FIRST_BYTE: ByteRange = { start: 0, end: 1 }
 
 /**
@@ -50,6 +55,16 @@ export class NeedleFetcher {
     range: ByteRange | undefined,
     signal: AbortSignal,
   ): Promise<FetchedNeedle> {
+    const { pieces, ...head } = await this.fetchPieces(fileId, range, signal)
+    return { ...head, data: joined(pieces) }
+  }
+
+  /** Into memory, for large needles. */
+  async fetchPieces(
+    fileId: FileId,
+    range: ByteRange | undefined,
+    signal: AbortSignal,
+  ): Promise<FetchedPieces> {
     const { replicas } = this.#parts
     const first = replicas.first(fileId.volumeId)
     if (first !== undefined) {
@@ -138,13 +153,13 @@ export class NeedleFetcher {
     fileId: FileId,
     range: ByteRange | undefined,
     signal: AbortSignal,
-  ): Promise<FetchedNeedle> {
+  ): Promise<FetchedPieces> {
     const content = await volume.read(this.#request(fileId, range), signal)
     try {
       const { checksum, dataBytes, metadata } = content
       const wantedBytes = range === undefined ? dataBytes : range.end - range.start
-      const data = await collect(fileId, content, wantedBytes)
-      return { metadata, checksum, dataBytes, data }
+      const pieces = await collect(fileId, content, wantedBytes)
+      return { metadata, checksum, dataBytes, pieces }
     } finally {
       await content[Symbol.asyncDispose]()
     }
@@ -171,24 +186,24 @@ async function collect(
   fileId: FileId,
   content: NeedleContent,
   wantedBytes: number,
-): Promise<Buffer> {
-  let target: Buffer | undefined
-  let filledBytes = 0
+): Promise<Uint8Array[]> {
+  const pieces: Uint8Array[] = []
+  let bytes = 0
   for await (const piece of content.data) {
-    const nextBytes = filledBytes + piece.length
-    if (nextBytes > wantedBytes) throw wrongLength(fileId, nextBytes, wantedBytes)
-    if (piece.length === wantedBytes) {
-      // A small piece of a large buffer would keep all of it in memory.
-      const isSlice = piece.buffer.byteLength > SLICE_RATIO_MAX * piece.length
-      target = isSlice ? Buffer.from(piece) : bufferOf(piece)
-    } else {
-      target ??= Buffer.allocUnsafe(wantedBytes)
-      target.set(piece, filledBytes)
-    }
-    filledBytes = nextBytes
+    bytes += piece.length
+    if (bytes > wantedBytes) throw wrongLength(fileId, bytes, wantedBytes)
+    // A small piece of a large buffer would keep all of it in memory.
+    const isSlice = piece.buffer.byteLength > SLICE_RATIO_MAX * piece.length
+    pieces.push(isSlice ? Buffer.from(piece) : piece)
   }
-  if (filledBytes !== wantedBytes) throw wrongLength(fileId, filledBytes, wantedBytes)
-  return target ?? NO_BYTES
+  if (bytes !== wantedBytes) throw wrongLength(fileId, bytes, wantedBytes)
+  return pieces
+}
+
+function joined(pieces: readonly Uint8Array[]): Buffer {
+  const [first] = pieces
+  if (first === undefined) return NO_BYTES
+  return pieces.length === 1 ? bufferOf(first) : Buffer.concat(pieces)
 }
 
 function bufferOf(bytes: Uint8Array): Buffer {

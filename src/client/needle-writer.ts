@@ -1,8 +1,9 @@
 import { crc32c } from '../base/crc32c.ts'
 import { type FileId, formatFileId } from '../base/file-id.ts'
 import { cookie, hex8 } from '../base/ids.ts'
+import { LIMITS } from '../base/limits.ts'
 import { StoreError } from '../base/store-error.ts'
-import type { NeedleMetadata, PutAnswer } from '../net/volume-api.ts'
+import type { NeedleMetadata, PutAnswer, PutRequest } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Random } from '../runtime/random.ts'
 import type { PutResult } from './client-api.ts'
@@ -49,8 +50,8 @@ export class NeedleWriter {
     const fileId = block.takeFileId(cookie(this.#parts.random.u32()))
     try {
       const { writeToken } = block
-      const request = { fileId, data, metadata, writeToken, isReplica: false }
-      return resultOf(fileId, data, await block.volume.put(request, signal))
+      const request = requestOf(fileId, { data, metadata }, writeToken)
+      return resultOf(request, await block.volume.put(request, signal))
     } catch (error) {
       const failed: Attempt = { grant: { block, fileId }, error }
       return this.#retry({ lane, data, metadata, onFailure }, signal, failed)
@@ -72,8 +73,8 @@ export class NeedleWriter {
       const { block, fileId } = grant
       try {
         const { writeToken } = block
-        const request = { fileId, data, metadata, writeToken, isReplica: false }
-        return resultOf(fileId, data, await block.volume.put(request, signal))
+        const request = requestOf(fileId, { data, metadata }, writeToken)
+        return resultOf(request, await block.volume.put(request, signal))
       } catch (error) {
         onFailure?.()
         grant = await this.#afterFailure(turns, { grant, error })
@@ -112,11 +113,19 @@ interface Attempt {
   readonly error: unknown
 }
 
-function resultOf(fileId: FileId, data: Uint8Array, answer: PutAnswer): PutResult {
+/** The checksum of large data takes a while: it is computed once, for all who need it. */
+function requestOf(fileId: FileId, write: Pick<Write, 'data' | 'metadata'>, writeToken: string) {
+  const { data, metadata } = write
+  const checksum = data.length > LIMITS.writeStreamDataMax.value ? crc32c(data) : undefined
+  return { fileId, data, metadata, writeToken, isReplica: false, checksum }
+}
+
+function resultOf(request: PutRequest, answer: PutAnswer): PutResult {
+  const { checksum, data, fileId } = request
   const text = formatFileId(fileId)
   const eTag = hex8(answer.checksum)
   // A server may store text compressed; then the checksum is not that of our bytes.
-  if (answer.dataBytes === data.length && answer.checksum !== crc32c(data)) {
+  if (answer.dataBytes === data.length && answer.checksum !== (checksum ?? crc32c(data))) {
     throw new StoreError('CHECKSUM_MISMATCH', `${text} was stored with the wrong checksum ${eTag}`)
   }
   return { fileId: text, sizeBytes: data.length, eTag }

@@ -63,15 +63,16 @@ export function decodeAttributes(source: Buffer, at: number, end: number): Needl
 
 /** Name, mime and last-modified are always written, even empty, as the format's own server does. */
 export function encodeAttributes(attributes: NeedleAttributes): Buffer {
-  const name = encodeShort(attributes.name ?? '', 'name', LIMITS.needleNameMax.value)
-  const mime = encodeShort(attributes.mime ?? '', 'mime type', LIMITS.needleMimeMax.value)
+  const { name = '', mime = '' } = attributes
+  const nameBytes = shortBytes(name, 'name', LIMITS.needleNameMax.value)
+  const mimeBytes = shortBytes(mime, 'mime type', LIMITS.needleMimeMax.value)
   const ttl = attributes.ttl !== undefined && attributes.ttl.count > 0 ? attributes.ttl : undefined
   const pairs = encodePairs(attributes.pairs)
   const lastModifiedS = attributes.lastModifiedS ?? 0
   if (!(lastModifiedS >= 0 && lastModifiedS < 2 ** 40)) {
     throw new StoreError('NEEDLE_INVALID', `last-modified ${lastModifiedS} is outside 40 bits`)
   }
-  const bytes = 1 + 1 + name.length + 1 + mime.length + LAST_MODIFIED_BYTES
+  const bytes = 1 + 1 + nameBytes + 1 + mimeBytes + LAST_MODIFIED_BYTES
   const target = Buffer.allocUnsafe(bytes + (ttl ? TTL_BYTES : 0) + (pairs ? 2 + pairs.length : 0))
   target[0] =
     NEEDLE_FLAG.name |
@@ -81,12 +82,8 @@ export function encodeAttributes(attributes: NeedleAttributes): Buffer {
     (pairs ? NEEDLE_FLAG.pairs : 0) |
     (attributes.isCompressed ? NEEDLE_FLAG.compressed : 0) |
     (attributes.isChunkManifest ? NEEDLE_FLAG.chunkManifest : 0)
-  let at = 1
-  for (const text of [name, mime]) {
-    target[at] = text.length
-    target.set(text, at + 1)
-    at += 1 + text.length
-  }
+  let at = writeShort(name, nameBytes, target, 1)
+  at = writeShort(mime, mimeBytes, target, at)
   at = target.writeUIntBE(Math.floor(lastModifiedS), at, LAST_MODIFIED_BYTES)
   if (ttl) {
     target.set(ttlToBytes(ttl), at)
@@ -96,16 +93,26 @@ export function encodeAttributes(attributes: NeedleAttributes): Buffer {
   return target
 }
 
-const NO_BYTES = Buffer.alloc(0)
+/** Length in UTF-8, which must fit a byte. */
+function shortBytes(text: string, what: string, bytesMax: number): number {
+  if (text === '') return 0
+  const bytes = Buffer.byteLength(text)
+  if (bytes <= bytesMax) return bytes
+  const why = `the ${what} has ${bytes} bytes, ${bytesMax} is the limit`
+  throw new StoreError('NEEDLE_INVALID', why)
+}
 
-function encodeShort(text: string, what: string, bytesMax: number): Buffer {
-  if (text === '') return NO_BYTES
-  const bytes = Buffer.from(text, 'utf8')
-  if (bytes.length > bytesMax) {
-    const why = `the ${what} has ${bytes.length} bytes, ${bytesMax} is the limit`
-    throw new StoreError('NEEDLE_INVALID', why)
+/** Length and text. Returns the position after them. */
+function writeShort(text: string, bytes: number, target: Buffer, at: number): number {
+  target[at] = bytes
+  const start = at + 1
+  if (bytes === text.length) {
+    // ASCII, as almost all names: a call out of JavaScript costs more than this loop.
+    for (let next = 0; next < bytes; next++) target[start + next] = text.charCodeAt(next)
+  } else {
+    target.write(text, start, 'utf8')
   }
-  return bytes
+  return start + bytes
 }
 
 function encodePairs(pairs: Readonly<Record<string, string>> | undefined): Buffer | undefined {

@@ -74,10 +74,12 @@ export interface NeedleInput {
   readonly cookie: number
   readonly data: Uint8Array
   readonly attributes: NeedleAttributes
+  /** Raw CRC-32C of the data, from whoever has computed it while the data arrived. */
+  readonly checksum?: number | undefined
 }
 
 /**
- * Checks a needle against the format's limits and computes its checksum.
+ * Checks a needle against the format's limits and computes its checksum, unless that is known.
  *
  * @throws {StoreError} NEEDLE_TOO_LARGE: the body would not fit the Size field. NEEDLE_INVALID:
  * name, mime or pairs too long, or a time outside 40 bits.
@@ -86,7 +88,7 @@ export function prepareNeedle(input: NeedleInput): PreparedNeedle {
   return prepareSpooledNeedle({
     ...input,
     dataBytes: input.data.length,
-    checksum: crc32c(input.data),
+    checksum: input.checksum ?? crc32c(input.data),
   })
 }
 

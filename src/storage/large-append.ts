@@ -25,8 +25,9 @@ export async function appendLargeNeedle(
   const { dat, checksums } = generation
   let at = generation.endBytes
   const append = async (bytes: Uint8Array): Promise<void> => {
-    await writeFully(dat, [bytes], at)
+    const writing = writeFully(dat, [bytes], at)
     checksums.extend(bytes)
+    await writing
     at += bytes.length
   }
   const head = Buffer.allocUnsafe(NEEDLE_DATA_AT)

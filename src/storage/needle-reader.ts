@@ -13,6 +13,7 @@ import {
   viewOf,
 } from '../format/needle.ts'
 import { decodeAttributes, type NeedleAttributes } from '../format/needle-attributes.ts'
+import type { BufferShelf, LentBytes } from '../runtime/buffer-shelf.ts'
 import { type DiskFile, readFully } from '../runtime/disk.ts'
 import type { Generation } from './generation.ts'
 import type { NeedleLocation } from './needle-map.ts'
@@ -115,6 +116,42 @@ export class LargeNeedle implements Disposable {
   }
 
   /**
+   * As `read`, in memory that is used again, a piece ahead: whoever takes a piece releases it once
+   * its bytes are on their way. Those that nobody takes are released here.
+   */
+  async *lend(shelf: BufferShelf, signal: AbortSignal): AsyncGenerator<LentBytes, void, undefined> {
+    let crc = 0
+    let done = 0
+    let ahead: Promise<LentBytes> | undefined
+    const readNext = (at: number): Promise<LentBytes> | undefined => {
+      if (at >= this.dataBytes) return undefined
+      const reading = this.#readInto(shelf.take(Math.min(shelf.sizeBytes, this.dataBytes - at)), at)
+      reading.catch(() => 'it is awaited when it is its turn')
+      return reading
+    }
+    try {
+      ahead = readNext(0)
+      while (ahead !== undefined) {
+        const piece = await ahead
+        ahead = undefined
+        crc = crc32c(piece.bytes, crc)
+        done += piece.bytes.length
+        if (done === this.dataBytes && !matchesChecksum(crc, this.checksum)) {
+          piece.release()
+          throw new StoreError('NEEDLE_CORRUPT', 'the data does not match its checksum')
+        }
+        ahead = readNext(done)
+        yield piece
+        throwIfAborted(signal)
+      }
+    } finally {
+      // The disk may still write into it.
+      const unused = await ahead?.catch(() => undefined)
+      unused?.release()
+    }
+  }
+
+  /**
    * The bytes from `start` up to `end`. Each piece is checked against the block checksums of the
    * volume, because the needle's own covers only the whole.
    *
@@ -137,6 +174,14 @@ export class LargeNeedle implements Disposable {
 
   [Symbol.dispose](): void {
     this.#held[Symbol.dispose]()
+  }
+
+  async #readInto(piece: LentBytes, at: number): Promise<LentBytes> {
+    const { length } = piece.bytes
+    const got = await this.#dat.read(piece.bytes, 0, length, this.#dataAt + at)
+    if (got === length) return piece
+    piece.release()
+    throw new StoreError('NEEDLE_CORRUPT', '.dat ends within a needle')
   }
 
   async #readBlock(at: number, end: number): Promise<Buffer> {

@@ -20,6 +20,8 @@ const READS_PER_TIMED_READ = 4
 export interface ReadRequest extends NeedleRequest {
   /** Also read what was deleted, until a vacuum removes it. */
   readonly readDeleted?: boolean
+  /** A longer record is not read whole; `LIMITS.wholeReadMax` unless given. */
+  readonly wholeBytesMax?: number
 }
 
 /** What is read from: a generation, or the view of one that another thread owns. */
@@ -71,7 +73,7 @@ export class VolumeReader {
     const location = { ...this.#locate(generation, request) }
     const { offsetBytes } = location
     const length = recordBytes(location.sizeBytes, generation.version)
-    if (length > LIMITS.wholeReadMax.value) {
+    if (length > (request.wholeBytesMax ?? LIMITS.wholeReadMax.value)) {
       return this.#checkExpiry(generation, await generation.openLarge(request, location))
     }
     using _held = generation.retain()

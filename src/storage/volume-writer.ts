@@ -256,8 +256,10 @@ export class VolumeWriter {
     }
     const { buffers, totalBytes } = this.#buffer.encode(batch, generation.clock)
     await this.#syncHalfHeader(generation, buffers)
-    await writeAt(generation.dat, buffers, totalBytes, generation.endBytes)
+    const writing = writeAt(generation.dat, buffers, totalBytes, generation.endBytes)
+    // Meanwhile: what is written through the thread pool takes as long. A failure is rolled back.
     for (const buffer of buffers) generation.checksums.extend(buffer)
+    await writing
   }
 
   /**

@@ -251,7 +251,7 @@ export class Volume implements AsyncDisposable {
   }
 
   /**
-   * A needle of up to `LIMITS.wholeReadMax` whole; a larger one to be streamed, and disposed of.
+   * A needle of up to `request.wholeBytesMax` whole; a larger one to be streamed, and disposed of.
    *
    * @throws {StoreError} NEEDLE_NOT_FOUND: never stored, deleted, or its time is over.
    * COOKIE_MISMATCH, NEEDLE_CORRUPT, DISK_FAILED, CLOSED.

@@ -56,6 +56,7 @@ interface DataThread {
 export class DataThreads implements AsyncDisposable {
   readonly address: HttpAddress
   readonly #threads: readonly DataThread[]
+  readonly #volumesWord = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
   #closing: Promise<void> | undefined
 
   private constructor(address: HttpAddress, threads: readonly DataThread[]) {
@@ -71,7 +72,8 @@ export class DataThreads implements AsyncDisposable {
     const self = new DataThreads(listener.address, threads)
     try {
       for (const fd of listener.fds) {
-        const setup: DataThreadSetup = { fd, http, secret, hasTokens }
+        const volumesWord = self.#volumesWord.buffer
+        const setup: DataThreadSetup = { fd, http, secret, hasTokens, volumesWord }
         threads.push(await startThread(parts, setup, () => self.#metricsText(parts)))
       }
     } catch (error) {
@@ -86,8 +88,10 @@ export class DataThreads implements AsyncDisposable {
     return self
   }
 
-  /** To be called whenever it changes. */
-  setState(state: DataThreadState): void {
+  /** To be called whenever it changes, before anybody hears of it. */
+  setState(now: Omit<DataThreadState, 'volumesStamp'>): void {
+    const volumesStamp = Atomics.add(this.#volumesWord, 0, 1) + 1
+    const state: DataThreadState = { ...now, volumesStamp }
     for (const { port } of this.#threads) {
       // One that has ended is reported by its exit.
       port.call('state', [state]).catch(() => undefined)

@@ -13,6 +13,7 @@ import type {
   PutStreamRequest,
   ReadRequest,
 } from '../net/volume-api.ts'
+import type { BufferShelf, LentBytes } from '../runtime/buffer-shelf.ts'
 import type { ReadBuffer } from '../storage/read-buffer.ts'
 
 /** A needle that is not in memory whole: `LargeNeedle`, or one read through another thread. */
@@ -25,6 +26,9 @@ export interface StreamedNeedle extends Disposable {
   read(signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined>
 
   readRange(range: ByteRange, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined>
+
+  /** As `LargeNeedle.lend`. Absent where the bytes come in memory of their own anyway. */
+  lend?(shelf: BufferShelf, signal: AbortSignal): AsyncGenerator<LentBytes, void, undefined>
 }
 
 /**

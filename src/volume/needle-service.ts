@@ -1,6 +1,7 @@
 import { assert } from '../base/assert.ts'
 import type { FileId } from '../base/file-id.ts'
 import type { VolumeId } from '../base/ids.ts'
+import { LIMITS } from '../base/limits.ts'
 import { copyCount } from '../base/replica-placement.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
 import type { Needle } from '../format/needle.ts'
@@ -92,7 +93,9 @@ export class NeedleService implements NeedleAccess {
     const { volume } = this.#find(fileId.volumeId)
     const place = cache === undefined || readDeleted ? undefined : placeOf(volume, fileId)
     // In the same turn: the read finds the needle at this place.
-    const reading = volume.read({ id: fileId.needleId, cookie: fileId.cookie, readDeleted })
+    const wholeBytesMax = LIMITS.answeredWholeMax.value
+    const { cookie, needleId: id } = fileId
+    const reading = volume.read({ id, cookie, readDeleted, wholeBytesMax })
     const found = await this.#count(reading)
     if (place !== undefined && !(found instanceof LargeNeedle)) cache?.put(fileId, found, place)
     return found
@@ -102,7 +105,8 @@ export class NeedleService implements NeedleAccess {
     const stored = this.#checkWrite(request)
     const stamped = this.#stamp(request)
     const peers = await this.#peersOf(stored, request, signal)
-    const putHere = stored.volume.put({ ...inputOf(stamped), data: request.data }, signal)
+    const { checksum, data } = request
+    const putHere = stored.volume.put({ ...inputOf(stamped), data, checksum }, signal)
     if (peers.length === 0) return this.#answer(await this.#count(putHere))
     const replica = { ...stamped, isReplica: true }
     const sent = peers.map((peer) => peer.put(replica, signal))
@@ -220,7 +224,8 @@ export class NeedleService implements NeedleAccess {
   }
 
   #answer(result: PutResult): PutAnswer {
-    return { ...result, isDurable: this.#isDurable }
+    const { checksum, dataBytes, isUnchanged } = result
+    return { checksum, dataBytes, isUnchanged, isDurable: this.#isDurable }
   }
 
   async #count<Result>(running: Promise<Result>): Promise<Result> {

@@ -42,16 +42,24 @@ export class ThreadAccess implements NeedleAccess {
   readonly #port: ThreadPort
   readonly #parts: { readonly disk: Disk; readonly clock: Clock }
   readonly #volumes = new Set<VolumeId>()
+  readonly #volumesWord: Int32Array
+  #volumesStamp = -1
   readonly #views = new Map<VolumeId, VolumeView>()
   readonly #opening = new Map<VolumeId, Promise<VolumeView>>()
 
-  constructor(parts: { readonly disk: Disk; readonly clock: Clock }, port: ThreadPort) {
+  constructor(
+    parts: { readonly disk: Disk; readonly clock: Clock },
+    port: ThreadPort,
+    volumesWord: SharedArrayBuffer,
+  ) {
     this.#parts = parts
     this.#port = port
+    this.#volumesWord = new Int32Array(volumesWord)
   }
 
-  /** All volumes there are now. */
-  setVolumes(volumeIds: readonly VolumeId[]): void {
+  /** All volumes there were when the word that counts their changes said `stamp`. */
+  setVolumes(volumeIds: readonly VolumeId[], stamp: number): void {
+    this.#volumesStamp = stamp
     this.#volumes.clear()
     for (const volumeId of volumeIds) this.#volumes.add(volumeId)
     for (const volumeId of this.#views.keys()) {
@@ -59,8 +67,9 @@ export class ThreadAccess implements NeedleAccess {
     }
   }
 
+  /** True also when volumes have come or gone and this thread has not heard which: it then asks. */
   isLocal(volumeId: VolumeId): boolean {
-    return this.#volumes.has(volumeId)
+    return this.#volumes.has(volumeId) || this.#isBehind
   }
 
   readWarm(fileId: FileId, readDeleted: boolean, into: ReadBuffer): Needle | undefined {
@@ -79,6 +88,7 @@ export class ThreadAccess implements NeedleAccess {
     const request = { id: fileId.needleId, cookie: fileId.cookie, readDeleted }
     for (let tried = 0; tried < VIEWS_TRIED_MAX; tried++) {
       const view = await this.#view(fileId.volumeId)
+      if (view === undefined) break
       try {
         const found = await view.read(request)
         if (found !== undefined) return found
@@ -135,14 +145,22 @@ export class ThreadAccess implements NeedleAccess {
     this.#views.clear()
   }
 
-  /** One that is not stale; it may be by the time it is used. */
-  async #view(volumeId: VolumeId): Promise<VolumeView> {
+  get #isBehind(): boolean {
+    return Atomics.load(this.#volumesWord, 0) !== this.#volumesStamp
+  }
+
+  /** One that is not stale; it may be by the time it is used. Undefined: the volume is not here. */
+  async #view(volumeId: VolumeId): Promise<VolumeView | undefined> {
     const view = this.#views.get(volumeId)
     if (view !== undefined && !view.isStale) return view
     const opening = this.#opening.get(volumeId) ?? this.#open(volumeId)
     this.#opening.set(volumeId, opening)
     try {
       return await opening
+    } catch (error) {
+      // Not here, or just removed: the owner knows where it is.
+      if (isStoreError(error, 'VOLUME_NOT_FOUND', 'PATH_NOT_FOUND')) return undefined
+      throw error
     } finally {
       this.#opening.delete(volumeId)
     }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { KIB, MIB } from '../../src/base/units.ts'
 import { NEEDLE_DATA_AT } from '../../src/format/needle.ts'
+import { BufferShelf } from '../../src/runtime/buffer-shelf.ts'
 import { LargeNeedle } from '../../src/storage/needle-reader.ts'
 import { Prng } from '../support/prng.ts'
 import {
@@ -138,6 +139,37 @@ describe('damaged bytes', () => {
       expect(gotBytes).toBe(9 * MIB)
       test.disk.flipBit(PATHS.dat, at, 1)
     }
+  })
+
+  test('lent pieces of a large needle are its bytes, and come back to the shelf', async () => {
+    await using test = await TestVolume.create({ findings: ROT })
+    await test.put(1, body)
+    const shelf = new BufferShelf(test, { sizeBytes: 256 * KIB, keptMax: 8 })
+    const read = async (leaveAfter = Number.POSITIVE_INFINITY): Promise<number> => {
+      const found = await test.volume.read(REQUEST)
+      if (!(found instanceof LargeNeedle)) throw new Error('10 MiB are not large')
+      using large = found
+      let at = 0
+      for await (const piece of large.lend(shelf, SIGNAL)) {
+        const wanted = body.subarray(at, at + piece.bytes.length)
+        expect(piece.bytes.equals(wanted), `at ${at}`).toBe(true)
+        at += piece.bytes.length
+        piece.release()
+        if (at >= leaveAfter) break
+      }
+      return at
+    }
+    expect([await read(), shelf.freeCount]).toEqual([body.length, 2])
+    // The piece read ahead is given back once the disk is done with it.
+    expect([await read(MIB), shelf.freeCount]).toEqual([MIB, 2])
+    test.disk.flipBit(PATHS.dat, DATA_AT + body.length - 1, 1)
+    let lentBytes = 0
+    using large = (await test.volume.read(REQUEST)) as LargeNeedle
+    const reading = async () => {
+      for await (const { bytes } of large.lend(shelf, SIGNAL)) lentBytes += bytes.length
+    }
+    await expectCode(reading(), 'NEEDLE_CORRUPT')
+    expect(lentBytes).toBe(body.length - 256 * KIB)
   })
 
   test('a large needle with a damaged header, length or tail is NEEDLE_CORRUPT', async () => {

@@ -35,7 +35,7 @@ export function registerImport(
     )
     .argument('<dir>', 'the tree: files, symbolic links and empty directories')
     .requiredOption('--as <prefix>', 'first part of the names; empty for none')
-    .option('--state <file>', 'what was done; DIR.hayloft-import beside the tree unless given')
+    .option('--state <file>', 'what was done; DIR.ID.hayloft-import beside the tree unless given')
     .option('--concurrency <count>', 'files under way at once', '64')
     .option('-q, --quiet', 'no progress')
   addClusterOptions(command).action(async (root: string, flags: ImportFlags) => {

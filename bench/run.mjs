@@ -1,5 +1,5 @@
-// Usage: npm run bench -- engine|http|sdk [--quick]. Prints figures beside their baselines; never
-// fails.
+// Usage: npm run bench -- engine|http|sdk [--quick]. Prints figures beside their baselines and
+// never fails. TMPDIR says on which disk.
 import { execFileSync } from 'node:child_process'
 import { benchAppends, benchNeedleMap, benchOpening, benchReads } from './engine.mjs'
 import { benchHttp } from './http.mjs'

@@ -1,4 +1,6 @@
 import type { NeedleId } from '../base/ids.ts'
+import { NEEDLE_ALIGN_BYTES } from '../format/needle.ts'
+import type { NeedleLocation } from './needle-map.ts'
 
 const WORDS_PER_ENTRY = 3
 const OFFSET = 1
@@ -112,6 +114,14 @@ export class AscendingRun {
       else index = entryLo < lo ? low : high
     }
     return -1
+  }
+
+  /** The entry at `index`, as `NeedleMap.lookup` shows it. */
+  readEntry(index: number, into: NeedleLocation): void {
+    const size = this.size(index)
+    into.offsetBytes = this.offsetUnits(index) * NEEDLE_ALIGN_BYTES
+    into.sizeBytes = size < 0 ? ~size : size
+    into.isDeleted = size < 0
   }
 
   offsetUnits(index: number): number {

@@ -1,4 +1,3 @@
-import { assert } from '../base/assert.ts'
 import type { NeedleVersion } from '../format/needle.ts'
 import { type SuperBlock, superBlockBytes } from '../format/super-block.ts'
 import type { DiskFile } from '../runtime/disk.ts'
@@ -7,6 +6,7 @@ import type { BlockChecksums } from './block-checksums.ts'
 import type { IndexLog } from './index-log.ts'
 import type { NeedleLocation, NeedleMap } from './needle-map.ts'
 import { LargeNeedle, type NeedleRequest } from './needle-reader.ts'
+import { OpenReaders } from './open-readers.ts'
 import type { SharedNeedleMap } from './shared-needle-map.ts'
 import { WarmExtents } from './warm-extents.ts'
 
@@ -47,9 +47,7 @@ export class Generation implements AsyncDisposable {
   #map: NeedleMap
   readonly #stamp = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
   endBytes: number
-  #readers = 0
-  #whenUnread: (() => void) | undefined
-  #isClosed = false
+  readonly #readers = new OpenReaders()
 
   constructor(parts: GenerationParts) {
     this.superBlock = parts.superBlock
@@ -99,29 +97,14 @@ export class Generation implements AsyncDisposable {
 
   /** Keeps the files open while an asynchronous read uses them. */
   retain(): Disposable {
-    assert(!this.#isClosed, 'a read began on a closed generation')
-    this.#readers++
-    let isHeld = true
-    return {
-      [Symbol.dispose]: () => {
-        if (!isHeld) return
-        isHeld = false
-        this.#readers--
-        if (this.#readers === 0) this.#whenUnread?.()
-      },
-    }
+    return this.#readers.retain()
   }
 
   /** Waits for the reads under way, then closes both files. Twice is harmless. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#isClosed) return
-    this.#isClosed = true
+    const closing = this.#readers.close()
     this.retire()
-    if (this.#readers > 0) {
-      await new Promise<void>((resolve) => {
-        this.#whenUnread = resolve
-      })
-    }
+    if (!(await closing)) return
     await this.dat.close()
     await this.log.file.close()
   }

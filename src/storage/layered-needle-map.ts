@@ -105,10 +105,7 @@ export class LayeredNeedleMap implements NeedleMap {
   lookup(id: NeedleId, into: NeedleLocation): boolean {
     const index = this.#run.find(id.hi, id.lo)
     if (index < 0) return this.#recent.lookup(id, into)
-    const size = this.#run.size(index)
-    into.offsetBytes = this.#run.offsetUnits(index) * NEEDLE_ALIGN_BYTES
-    into.sizeBytes = size < 0 ? ~size : size
-    into.isDeleted = size < 0
+    this.#run.readEntry(index, into)
     return true
   }
 

@@ -1,5 +1,4 @@
 import type { NeedleId } from '../base/ids.ts'
-import { NEEDLE_ALIGN_BYTES } from '../format/needle.ts'
 import { AscendingRun, type SharedRun } from './ascending-run.ts'
 import type { HashSharedState } from './growing-table.ts'
 import { HashNeedleMapView } from './hash-needle-map-view.ts'
@@ -46,10 +45,7 @@ class LayeredView implements NeedleMapView {
   lookup(id: NeedleId, into: NeedleLocation): boolean | undefined {
     const index = this.#run.find(id.hi, id.lo)
     if (index < 0) return this.#recent.lookup(id, into)
-    const size = this.#run.size(index)
-    into.offsetBytes = this.#run.offsetUnits(index) * NEEDLE_ALIGN_BYTES
-    into.sizeBytes = size < 0 ? ~size : size
-    into.isDeleted = size < 0
+    this.#run.readEntry(index, into)
     return true
   }
 }

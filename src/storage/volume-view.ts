@@ -6,6 +6,7 @@ import { silentLogger } from '../runtime/logger.ts'
 import type { SharedGeneration } from './generation.ts'
 import type { NeedleLocation } from './needle-map.ts'
 import type { LargeNeedle, NeedleRequest } from './needle-reader.ts'
+import { OpenReaders } from './open-readers.ts'
 import type { ReadBuffer } from './read-buffer.ts'
 import { type NeedleMapView, viewNeedleMap } from './shared-needle-map.ts'
 import { type ReadRequest, type ReadSource, VolumeReader } from './volume-reader.ts'
@@ -88,8 +89,7 @@ class ViewSource implements ReadSource, AsyncDisposable {
   readonly warm = new WarmExtents()
   readonly map: { lookup(id: ReadRequest['id'], into: NeedleLocation): boolean }
   isStale = false
-  #readers = 0
-  #isClosed = false
+  readonly #readers = new OpenReaders()
 
   constructor(superBlock: SuperBlock, view: NeedleMapView, dat: DiskFile) {
     this.superBlock = superBlock
@@ -113,21 +113,10 @@ class ViewSource implements ReadSource, AsyncDisposable {
   }
 
   retain(): Disposable {
-    this.#readers++
-    let isHeld = true
-    return {
-      [Symbol.dispose]: () => {
-        if (!isHeld) return
-        isHeld = false
-        this.#readers--
-        if (this.#readers === 0 && this.#isClosed) void this.dat.close()
-      },
-    }
+    return this.#readers.retain()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#isClosed) return
-    this.#isClosed = true
-    if (this.#readers === 0) await this.dat.close()
+    if (await this.#readers.close()) await this.dat.close()
   }
 }

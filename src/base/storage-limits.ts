@@ -175,6 +175,18 @@ export const STORAGE_LIMITS = {
     reason: 'as many reads as a disk works on well, and one index buffer each',
     atLimit: 'the next volume is opened when one is done',
   },
+  needlePageMax: {
+    value: 4096,
+    unit: 'needles',
+    reason: 'some 80 KiB in a message: little for the memory of either side, and few messages',
+    atLimit: 'the next page begins',
+  },
+  scrubFindingsMax: {
+    value: 1024,
+    unit: 'findings',
+    reason: 'of one window of a volume; some 100 KiB in a message',
+    atLimit: 'the others follow in the next step, which stays at the same place',
+  },
   sidecarMax: {
     value: 16 * MIB,
     unit: 'bytes',

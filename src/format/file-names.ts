@@ -9,6 +9,7 @@ import { quote, StoreError } from '../base/store-error.ts'
  *
  *     dat idx vif sum      the volume: needles, index, info, checksums
  *     cpd cpx cps cpc      a vacuum: its .dat, its .idx, its .sum, the marker that commits it
+ *     rpd rpx rps rpv rpc  a copy that replaces a bad one: its files, the marker that commits it
  *     failed               marks a volume whose sync failed; it is read-only until vacuumed
  *     removed              the .dat of a volume being removed; the next start finishes that
  *     note                 marks an unfinished copy; such a volume is not loaded
@@ -26,6 +27,11 @@ export type VolumeFileExtension =
   | 'cpx'
   | 'cps'
   | 'cpc'
+  | 'rpd'
+  | 'rpx'
+  | 'rps'
+  | 'rpv'
+  | 'rpc'
   | 'failed'
   | 'note'
   | 'sdx'
@@ -50,7 +56,9 @@ export interface VolumeFileName extends VolumeName {
 const FILE_NAME = /^(?:(.+)_)?([1-9]\d{0,9})\.([a-z]+\d{0,2})$/s
 
 const EXTENSION =
-  /^(?:dat|idx|vif|sum|cp[dxsc]|failed|note|sdx|ldb|rdb|cpldb|ec(?:x|j|sum|[0-2]\d|3[01]))$/
+  /^(?:dat|idx|vif|sum|cp[dxsc]|rp[dxsvc]|failed|note|sdx|ldb|rdb|cpldb|ec[xj]|ecsum)$/
+
+const SHARD = /^ec(?:[0-2]\d|3[01])$/
 
 const COLLECTION = /^[a-z0-9][a-z0-9_-]*$/
 
@@ -59,7 +67,8 @@ export function parseVolumeFileName(name: string): VolumeFileName | undefined {
   const match = FILE_NAME.exec(name)
   if (match === null) return undefined
   const [, collection = '', digits = '', extension = ''] = match
-  if (!EXTENSION.test(extension) || /[/\0]/.test(collection)) return undefined
+  if (!EXTENSION.test(extension) && !SHARD.test(extension)) return undefined
+  if (/[/\0]/.test(collection)) return undefined
   if (Number(digits) > 0xffff_ffff) return undefined
   return {
     collection,

@@ -89,6 +89,12 @@ async function checkMarkers(disk: Disk, paths: VolumePaths, log: FindingLog): Pr
     const why = (await readFile(disk, paths.failed, FAILED_MARKER_MAX_BYTES)).toString().trim()
     log.add('VOLUME_FAILED', `a sync failed in an earlier run (${why}); a vacuum mends the volume`)
   }
+  if ((await disk.stat(paths.replacement.commitMarker)) !== undefined) {
+    const why = 'a copy that replaces the volume is complete; the next start puts it in place'
+    log.add('VOLUME_BUSY', why)
+  } else if ((await disk.stat(paths.replacement.dat)) !== undefined) {
+    log.note('a copy that may replace the volume is unfinished; the next start removes it')
+  }
   const hasMarker = (await disk.stat(paths.commitMarker)) !== undefined
   if (hasMarker) {
     const why = 'a vacuum was interrupted while it put its files in place; the next start goes on'

@@ -1,25 +1,41 @@
 import { join } from 'node:path'
 import type { VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
-import { type ErrorCode, isStoreError, StoreError } from '../base/store-error.ts'
-import { parseVolumeFileName, type VolumeName, volumeBaseName } from '../format/file-names.ts'
+import { type ErrorCode, StoreError } from '../base/store-error.ts'
+import { parseVolumeFileName, type VolumeName } from '../format/file-names.ts'
 import type { SuperBlock } from '../format/super-block.ts'
 import type { Clock } from '../runtime/clock.ts'
-import { type DirectoryEntry, type Disk, readFile, replaceFile } from '../runtime/disk.ts'
+import type { Disk } from '../runtime/disk.ts'
 import { DisposeStack } from '../runtime/dispose-stack.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { mapBounded } from '../runtime/map-bounded.ts'
 import type { Random } from '../runtime/random.ts'
+import { CLUSTER_ID_FILE, readClusterId, writeClusterId } from './cluster-id-file.ts'
+import { makeDirectory, readDirectoryId, sortFiles } from './directory-files.ts'
 import { DiskSpaceGuard, type DiskSpaceOptions } from './disk-space.ts'
 import { Volume } from './volume.ts'
 import { beginDraft, discardDraft, finishDraft } from './volume-draft.ts'
-import type { Durability, SpaceGuard, VolumeOptions, VolumeParts } from './volume-options.ts'
+import type {
+  Durability,
+  SpaceGuard,
+  VolumeExtent,
+  VolumeOptions,
+  VolumeParts,
+} from './volume-options.ts'
 import { type VolumePaths, volumePaths } from './volume-paths.ts'
 import { finishRemoval, removeVolumeFiles } from './volume-remove.ts'
+import {
+  beginReplacement,
+  commitReplacement,
+  discardReplacement,
+  hasVolumeFiles,
+  prepareReplacement,
+} from './volume-replace.ts'
 
 export const LOCK_FILE = 'hayloft.lock'
 export const BALLAST_FILE = 'ballast'
-export const DIRECTORY_ID_FILE = 'vol_dir.uuid'
+
+const REMOVED = /^(.+)\.removed$/
 
 export interface DiskLocationParts {
   readonly disk: Disk
@@ -38,6 +54,17 @@ export interface StoredVolume {
   readonly volumeId: VolumeId
   readonly collection: string
   readonly volume: Volume
+}
+
+/** Writes the files of a volume that is taken in, checks them, and makes their bytes durable. */
+export type FillDraft = (draft: VolumeDraft) => Promise<void>
+
+export interface AdoptOptions {
+  /**
+   * There may be a copy that is failed, damaged or set aside. It stays, and is served as far as it
+   * was, until the new one is complete and takes its place.
+   */
+  readonly replacesBad?: boolean | undefined
 }
 
 /** Where the files of a volume that is taken in are to be written. */
@@ -69,6 +96,8 @@ export class DiskLocation implements AsyncDisposable {
   readonly #volumes = new Map<VolumeId, StoredVolume>()
   /** Ids whose volume is being opened or made: nobody else may do so meanwhile. */
   readonly #underWay = new Set<VolumeId>()
+  #clusterId: string
+  #claiming: Promise<void> = Promise.resolve()
   readonly #arriving = new Set<Promise<StoredVolume>>()
   #isClosing = false
   #quarantine: Quarantined[] = []
@@ -79,6 +108,7 @@ export class DiskLocation implements AsyncDisposable {
     opened: {
       readonly directory: string
       readonly directoryId: string
+      readonly clusterId: string
       readonly space: DiskSpaceGuard
       readonly owned: DisposeStack
     },
@@ -87,6 +117,7 @@ export class DiskLocation implements AsyncDisposable {
     this.directory = opened.directory
     this.directoryId = opened.directoryId
     this.space = opened.space
+    this.#clusterId = opened.clusterId
     this.#owned = opened.owned
     this.#parts = { ...parts, space: opened.space }
     this.#options = options
@@ -111,8 +142,10 @@ export class DiskLocation implements AsyncDisposable {
     const directoryId = await readDirectoryId(parts, directory)
     const ballast = join(directory, BALLAST_FILE)
     const space = await DiskSpaceGuard.open(parts, { directory, ballast }, options.space)
-    const opened = { directory, directoryId, space, owned: opening.move() }
+    const { clusterId, problem } = await readClusterId(disk, directory)
+    const opened = { directory, directoryId, clusterId, space, owned: opening.move() }
     const location = new DiskLocation(parts, opened, options)
+    if (problem !== undefined) location.#setAside(join(directory, CLUSTER_ID_FILE), problem)
     await using openingVolumes = new DisposeStack()
     openingVolumes.use(location)
     await location.#openVolumes(signal)
@@ -122,6 +155,32 @@ export class DiskLocation implements AsyncDisposable {
 
   get volumes(): ReadonlyMap<VolumeId, StoredVolume> {
     return this.#volumes
+  }
+
+  /** The cluster whose volumes these are; empty: none has claimed the directory yet. */
+  get clusterId(): string {
+    return this.#clusterId
+  }
+
+  /** Whether the volumes here are those of another cluster, or of one that cannot be told. */
+  isForeign(clusterId: string): boolean {
+    return this.#clusterId !== '' && this.#clusterId !== clusterId
+  }
+
+  /**
+   * Makes this a directory of that cluster, unless it has one. Survives a power cut when this
+   * returns.
+   *
+   * @throws {StoreError} DISK_FULL, DISK_FAILED.
+   */
+  claim(clusterId: string): Promise<void> {
+    const run = async (): Promise<void> => {
+      if (this.#clusterId !== '') return
+      await writeClusterId(this.#parts.disk, this.directory, clusterId)
+      this.#clusterId = clusterId
+    }
+    this.#claiming = this.#claiming.then(run, run)
+    return this.#claiming
   }
 
   get quarantine(): readonly Quarantined[] {
@@ -151,33 +210,32 @@ export class DiskLocation implements AsyncDisposable {
   }
 
   /**
-   * Takes in a volume that `fill` writes, copies of its files as another server has them. `fill`
-   * checks them, and makes their bytes durable before it returns. Until then, and if it fails,
-   * nothing of it is served, also not by the next start.
+   * Takes in a volume that `fill` writes, copies of its files as another server has them. Until it
+   * returns, and if it fails, nothing of it is served, also not by the next start. When it replaces
+   * a bad copy a power cut leaves that one or the new one, whole.
    *
-   * @throws {StoreError} VOLUME_EXISTS, DISK_FULL, DISK_FAILED; whatever `fill` throws.
+   * @throws {StoreError} VOLUME_EXISTS, DISK_FULL, DISK_FAILED; VOLUME_CHANGED, VOLUME_BUSY: the
+   * bad copy is good again, or about to be; whatever `fill` throws.
    */
   async adoptVolume(
     name: VolumeName,
-    fill: (draft: VolumeDraft) => Promise<void>,
+    fill: FillDraft,
+    options: AdoptOptions = {},
   ): Promise<StoredVolume> {
     const { volumeId } = name
-    if (this.#isTaken(volumeId)) {
+    const { replacesBad = false } = options
+    const old = this.#volumes.get(volumeId)
+    const isReplaced = replacesBad && old !== undefined && isBadCopy(old, name)
+    if (this.#underWay.has(volumeId) || (old !== undefined && !isReplaced)) {
       throw new StoreError('VOLUME_EXISTS', `volume ${volumeId} is in ${this.directory}`)
     }
-    const { disk, space } = this.#parts
     const paths = volumePaths(this.directory, name)
     return this.#bringIn(volumeId, async () => {
       await this.#finishRemoval(paths)
-      await beginDraft(disk, paths)
-      try {
-        await fill({ paths, disk, space })
-        await finishDraft(disk, paths)
-      } catch (error) {
-        await this.#discardDraft(paths)
-        throw error
-      }
-      const volume = await Volume.open(this.#parts, paths, this.#volumeOptions)
+      const { disk } = this.#parts
+      if (replacesBad && (await hasVolumeFiles(disk, paths))) await this.#replace(name, fill)
+      else await this.#fillDraft(paths, fill)
+      const volume = await this.#openOrSetAside(paths)
       const stored = { ...name, volume }
       this.#volumes.set(volumeId, stored)
       this.#quarantine = this.#quarantine.filter(({ path }) => path !== paths.dat)
@@ -186,15 +244,44 @@ export class DiskLocation implements AsyncDisposable {
   }
 
   /**
-   * Removes a volume and its files. When this returns they stay gone, also after a power cut.
+   * Removes a volume and its files. When this returns they stay gone, also after a power cut. With
+   * `expected` only if nothing was written since it went that far; no write is acknowledged after
+   * that was compared.
    *
-   * @throws {StoreError} VOLUME_NOT_FOUND, DISK_FAILED.
+   * @throws {StoreError} VOLUME_NOT_FOUND, DISK_FAILED; VOLUME_CHANGED, VOLUME_BUSY: it stays.
    */
-  async removeVolume(volumeId: VolumeId): Promise<void> {
+  async removeVolume(volumeId: VolumeId, expected?: VolumeExtent): Promise<void> {
     const { volume } = this.get(volumeId)
+    if (this.#underWay.has(volumeId)) {
+      throw new StoreError('VOLUME_BUSY', `a copy of volume ${volumeId} is about to replace it`)
+    }
+    if (expected !== undefined) {
+      await volume.closeUnless(() => whyChanged(volume, expected))
+    }
     this.#volumes.delete(volumeId)
     await volume[Symbol.asyncDispose]()
     await removeVolumeFiles(this.#parts.disk, volume.paths)
+  }
+
+  /**
+   * Removes a copy that is failed, damaged or set aside, once there is another one.
+   *
+   * @throws {StoreError} VOLUME_CHANGED, VOLUME_BUSY: it is good, or about to be. DISK_FAILED.
+   */
+  async removeBadCopy(name: VolumeName): Promise<void> {
+    const { disk } = this.#parts
+    const paths = volumePaths(this.directory, name)
+    await this.#closeBadCopy(name)
+    if ((await disk.stat(paths.dat)) !== undefined) await removeVolumeFiles(disk, paths)
+    this.#quarantine = this.#quarantine.filter(({ path }) => path !== paths.dat)
+  }
+
+  /** Whether a bad copy of the volume lies here, served or set aside. */
+  hasBadCopy(name: VolumeName): boolean {
+    const stored = this.#volumes.get(name.volumeId)
+    if (stored !== undefined) return isBadCopy(stored, name)
+    const { dat } = volumePaths(this.directory, name)
+    return this.#quarantine.some(({ path }) => path === dat)
   }
 
   /** Sets a volume aside that turned out not to be usable after all. */
@@ -221,11 +308,64 @@ export class DiskLocation implements AsyncDisposable {
     throw new StoreError('VOLUME_NOT_FOUND', `volume ${volumeId} is not in ${this.directory}`)
   }
 
-  /** What cannot be removed now stays marked; the failure of the copy matters more. */
-  async #discardDraft(paths: VolumePaths): Promise<void> {
-    const { disk, logger } = this.#parts
+  async #fillDraft(paths: VolumePaths, fill: FillDraft): Promise<void> {
+    const { disk, space } = this.#parts
+    await beginDraft(disk, paths)
     try {
-      await discardDraft(disk, paths)
+      await fill({ paths, disk, space })
+      await finishDraft(disk, paths)
+    } catch (error) {
+      await this.#discard(paths, () => discardDraft(disk, paths))
+      throw error
+    }
+  }
+
+  async #replace(name: VolumeName, fill: FillDraft): Promise<void> {
+    const { disk, space } = this.#parts
+    const paths = volumePaths(this.directory, name)
+    const draftPaths = await beginReplacement(disk, paths)
+    try {
+      await fill({ paths: draftPaths, disk, space })
+      await prepareReplacement(disk, paths)
+      await this.#closeBadCopy(name)
+    } catch (error) {
+      await this.#discard(paths, () => discardReplacement(disk, paths))
+      throw error
+    }
+    try {
+      await commitReplacement(disk, paths)
+    } catch (error) {
+      // The next start decides by what it finds.
+      if (error instanceof StoreError) this.#setAside(paths.dat, error)
+      throw error
+    }
+  }
+
+  async #closeBadCopy(name: VolumeName): Promise<void> {
+    const stored = this.#volumes.get(name.volumeId)
+    if (stored === undefined) return
+    const { volume } = stored
+    await volume.closeUnless(() => {
+      if (isBadCopy(stored, name)) return undefined
+      return new StoreError('VOLUME_CHANGED', `volume ${name.volumeId} is ${volume.state} now`)
+    })
+    this.#volumes.delete(name.volumeId)
+  }
+
+  async #openOrSetAside(paths: VolumePaths): Promise<Volume> {
+    try {
+      return await Volume.open(this.#parts, paths, this.#volumeOptions)
+    } catch (error) {
+      if (error instanceof StoreError) this.#setAside(paths.dat, error)
+      throw error
+    }
+  }
+
+  /** What cannot be removed now stays marked; the failure of the copy matters more. */
+  async #discard(paths: VolumePaths, discard: () => Promise<void>): Promise<void> {
+    const { logger } = this.#parts
+    try {
+      await discard()
     } catch (error) {
       logger.warn('volume.draft_left', { volume: paths.base, error: String(error) })
     }
@@ -307,81 +447,17 @@ export class DiskLocation implements AsyncDisposable {
   }
 }
 
-async function makeDirectory(disk: Disk, directory: string): Promise<void> {
-  try {
-    await disk.createDirectory(directory)
-  } catch (error) {
-    if (!isStoreError(error, 'TARGET_EXISTS')) throw error
-    const why = `${directory} is a file, not a directory`
-    throw new StoreError('DIRECTORY_UNUSABLE', why, { cause: error })
-  }
+/** One that the new copy of `name` may take the place of. */
+function isBadCopy({ collection, volume }: StoredVolume, name: VolumeName): boolean {
+  return collection === name.collection && volume.isBad
 }
 
-interface SortedFiles {
-  readonly volumes: readonly VolumeName[]
-  /** Drafts and spools of an interrupted run. */
-  readonly leftovers: readonly string[]
-  readonly unusable: readonly { readonly name: string; readonly error: StoreError }[]
-}
-
-const REMOVED = /^(.+)\.removed$/
-const LEFTOVER = /^(.+)\.(?:(?:dat|idx|sum|vif|cpc|cps|failed)\.tmp|spool-\d+)$/
-
-function sortFiles(entries: readonly DirectoryEntry[]): SortedFiles {
-  const volumes = new Map<string, VolumeName & { hasData: boolean; isUnfinished: boolean }>()
-  const leftovers: string[] = []
-  const unusable: { name: string; error: StoreError }[] = []
-  for (const { name, isDirectory } of entries) {
-    if (isDirectory) continue
-    const base = LEFTOVER.exec(name)?.[1]
-    if (base !== undefined && parseVolumeFileName(`${base}.dat`) !== undefined) {
-      leftovers.push(name)
-      continue
-    }
-    const parsed = parseVolumeFileName(name)
-    if (parsed !== undefined) {
-      const key = volumeBaseName(parsed)
-      const volume = volumes.get(key) ?? { ...parsed, hasData: false, isUnfinished: false }
-      volume.hasData ||= parsed.extension === 'dat' || parsed.extension === 'cpc'
-      volume.isUnfinished ||= parsed.extension === 'note'
-      volumes.set(key, volume)
-    } else if (/\.(?:dat|idx)$/.test(name)) {
-      const error = new StoreError('NOT_A_VOLUME', `${name} is not named like a volume`)
-      unusable.push({ name, error })
-    }
-  }
-  const usable: VolumeName[] = []
-  for (const [key, volume] of volumes) {
-    if (volume.isUnfinished) {
-      const error = new StoreError('NOT_A_VOLUME', `${key}.note marks an unfinished copy`)
-      unusable.push({ name: `${key}.dat`, error })
-    } else if (volume.hasData) usable.push(volume)
-  }
-  return { volumes: usable, leftovers, unusable }
-}
-
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
-const DIRECTORY_ID_MAX_BYTES = 256
-
-async function readDirectoryId(parts: DiskLocationParts, directory: string): Promise<string> {
-  const { disk, random } = parts
-  const path = join(directory, DIRECTORY_ID_FILE)
-  if ((await disk.stat(path)) !== undefined) {
-    const text = (await readFile(disk, path, DIRECTORY_ID_MAX_BYTES)).toString('utf8').trim()
-    if (UUID.test(text)) return text.toLowerCase()
-  }
-  const directoryId = randomUuid(random)
-  await replaceFile(disk, path, Buffer.from(`${directoryId}\n`))
-  return directoryId
-}
-
-/** Version 4. From the given source, so that a simulation with a seed replays. */
-function randomUuid(random: Random): string {
-  const bytes = Buffer.alloc(16)
-  for (let at = 0; at < 16; at += 4) bytes.writeUInt32BE(random.u32(), at)
-  bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x40, 6)
-  bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8)
-  const hex = bytes.toString('hex')
-  const parts = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20)]
-  return [...parts, hex.slice(20)].join('-')
+function whyChanged(volume: Volume, expected: VolumeExtent): StoreError | undefined {
+  const { datBytes, compactionRevision } = volume.extent
+  const isSame =
+    datBytes === expected.datBytes && compactionRevision === expected.compactionRevision
+  if (isSame) return undefined
+  const what = `${volume.paths.base} has ${datBytes} bytes in revision ${compactionRevision}`
+  const wanted = `${expected.datBytes} in ${expected.compactionRevision} were expected`
+  return new StoreError('VOLUME_CHANGED', `${what}, ${wanted}`)
 }

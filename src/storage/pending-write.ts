@@ -29,6 +29,8 @@ export interface PendingPut extends Waiting<PutResult> {
   readonly needle: PreparedNeedle
   /** Where the data lies when it is not in `needle.data`. */
   readonly spool: DiskFile | undefined
+  /** Comes from another copy: goes over whatever is here, but never over a deletion. */
+  readonly isHeal: boolean
 }
 
 export interface PendingDelete extends Waiting<DeleteResult> {

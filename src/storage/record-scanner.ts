@@ -23,8 +23,10 @@ export interface ScannedRecord {
   readonly header: NeedleHeader
   /** The data matches its checksum, and the sizes inside the record agree. */
   readonly isIntact: boolean
-  /** Checksum as stored. */
+  /** Checksum as stored: raw or masked. */
   readonly checksum: number
+  /** CRC-32C of the data as it is, raw; 0 when there is none. */
+  readonly dataChecksum: number
   readonly appendAtNs: bigint
   /**
    * The whole record, a view valid until the next record; undefined when larger than the window.
@@ -44,6 +46,8 @@ export interface ScanOptions {
   readonly toBytes: number
   /** Fed with the bytes of each accepted record, in order. */
   readonly checksums?: BlockChecksums
+  /** Awaited after each piece of a record larger than the window. */
+  readonly onPiece?: () => Promise<void>
 }
 
 /**
@@ -130,13 +134,15 @@ export class RecordScanner {
     const crcAt = NEEDLE_HEADER_BYTES + header.sizeBytes
     const checksum = bytes.readUInt32BE(crcAt)
     let isIntact = header.sizeBytes === 0
+    let dataChecksum = 0
     const extent = this.#extent(bytes, header.sizeBytes)
     if (extent !== undefined && !isIntact) {
-      const computed = crc32c(bytes.subarray(extent.dataAt, extent.dataEnd))
-      isIntact = matchesChecksum(computed, checksum)
+      dataChecksum = crc32c(bytes.subarray(extent.dataAt, extent.dataEnd))
+      isIntact = matchesChecksum(dataChecksum, checksum)
     }
     const appendAtNs = this.#appendAtNs(bytes, crcAt + NEEDLE_CHECKSUM_BYTES)
-    return { offsetBytes, recordBytes: length, header, isIntact, checksum, appendAtNs, bytes }
+    const sums = { checksum, dataChecksum }
+    return { offsetBytes, recordBytes: length, header, isIntact, ...sums, appendAtNs, bytes }
   }
 
   /** Checks a record larger than the window piece by piece. */
@@ -164,6 +170,7 @@ export class RecordScanner {
       if (from < to) computed = crc32c(piece.subarray(from, to), computed)
       this.#options.checksums?.extend(piece)
       done += wanted
+      await this.#options.onPiece?.()
     }
     const stampBytes = this.#options.version === 3 ? NEEDLE_TIMESTAMP_BYTES : 0
     const tailBytes = NEEDLE_CHECKSUM_BYTES + stampBytes
@@ -177,6 +184,7 @@ export class RecordScanner {
       header,
       isIntact,
       checksum,
+      dataChecksum: computed,
       appendAtNs,
       bytes: undefined,
     }

@@ -1,16 +1,18 @@
 import type { VolumeId } from '../base/ids.ts'
-import { StoreError } from '../base/store-error.ts'
+import { isStoreError, StoreError } from '../base/store-error.ts'
 import type { VolumeName } from '../format/file-names.ts'
 import type { SuperBlock } from '../format/super-block.ts'
 import { DisposeStack } from '../runtime/dispose-stack.ts'
 import {
+  type AdoptOptions,
   DiskLocation,
   type DiskLocationOptions,
   type DiskLocationParts,
+  type FillDraft,
   type Quarantined,
   type StoredVolume,
-  type VolumeDraft,
 } from './disk-location.ts'
+import type { VolumeExtent } from './volume-options.ts'
 
 /** The volumes of one server, over all its directories. A volume id is in one of them only. */
 export class Store implements AsyncDisposable {
@@ -18,6 +20,7 @@ export class Store implements AsyncDisposable {
   readonly #owned: DisposeStack
   /** Volumes being made, and in which directory. */
   readonly #underWay = new Map<VolumeId, string>()
+  #clusterId = ''
 
   private constructor(locations: readonly DiskLocation[], owned: DisposeStack) {
     this.locations = locations
@@ -25,8 +28,8 @@ export class Store implements AsyncDisposable {
   }
 
   /**
-   * Opens every directory. A volume id that two directories hold serves from the first; the other
-   * is set aside.
+   * Opens every directory. A volume id that two directories hold serves from the first, or from the
+   * second if only that copy is good; the other is set aside.
    *
    * @throws {StoreError} as `DiskLocation.open`; CONFIG_INVALID: two paths lead to one directory.
    */
@@ -73,6 +76,31 @@ export class Store implements AsyncDisposable {
     return this.#locationOf(volumeId).get(volumeId)
   }
 
+  /** The cluster that has claimed this store; empty: none has, since it was opened. */
+  get clusterId(): string {
+    return this.#clusterId
+  }
+
+  /** Whether the directory belongs to another cluster than the one that has claimed this store. */
+  isForeign(location: DiskLocation): boolean {
+    return this.#clusterId !== '' && location.isForeign(this.#clusterId)
+  }
+
+  /**
+   * Directories without a cluster belong to this one from now on, durably. Those of other clusters
+   * stay theirs: their volumes are served to whoever asks, and nothing new is put there. Cheap when
+   * nothing is left to do.
+   *
+   * @throws {StoreError} DISK_FULL, DISK_FAILED: some are not claimed; call it again.
+   */
+  async claim(clusterId: string): Promise<void> {
+    this.#clusterId = clusterId
+    const claiming = this.locations.map((location) => location.claim(clusterId))
+    for (const claimed of await Promise.allSettled(claiming)) {
+      if (claimed.status === 'rejected') throw claimed.reason
+    }
+  }
+
   /**
    * Makes a volume on the disk with the most room.
    *
@@ -82,53 +110,103 @@ export class Store implements AsyncDisposable {
     name: { readonly collection: string; readonly volumeId: VolumeId },
     superBlock: SuperBlock,
   ): Promise<StoredVolume> {
-    return await this.#make(name.volumeId, (location) => location.createVolume(name, superBlock))
+    const { volumeId } = name
+    this.#checkAbsent(volumeId)
+    const roomiest = this.#byRoom()[0]
+    if (roomiest === undefined) throw noDirectory()
+    return await this.#make(volumeId, roomiest, () => roomiest.createVolume(name, superBlock))
   }
 
   /**
-   * Takes in a volume of about `sizeBytes` that `fill` writes, on the disk with the most room.
+   * Takes in a volume of about `sizeBytes` that `fill` writes, on the disk with the most room; in
+   * place of a bad copy if there may be one and its disk has room for both.
    *
    * @throws {StoreError} as `DiskLocation.adoptVolume`; DISK_FULL: no disk has room for it.
    */
   async adoptVolume(
     name: VolumeName & { readonly sizeBytes: number },
-    fill: (draft: VolumeDraft) => Promise<void>,
+    fill: FillDraft,
+    options: AdoptOptions = {},
   ): Promise<StoredVolume> {
     const { collection, volumeId, sizeBytes } = name
-    return await this.#make(volumeId, async (location) => {
-      await location.space.refresh()
-      const refusal = location.space.refusePut(sizeBytes)
-      if (refusal !== undefined) throw refusal
-      return await location.adoptVolume({ collection, volumeId }, fill)
+    const home = options.replacesBad ? this.#homeOfBadCopy({ collection, volumeId }) : undefined
+    if (home === undefined) this.#checkAbsent(volumeId)
+    const first = this.#byRoom().find((location) => location === home) ?? this.#byRoom()[0]
+    if (first === undefined) throw noDirectory()
+    return await this.#make(volumeId, first, async () => {
+      const target = await this.#findRoom(
+        home === undefined ? [first] : this.#byRoom(home),
+        sizeBytes,
+      )
+      const adopted = await target.adoptVolume({ collection, volumeId }, fill, options)
+      if (home !== undefined && home !== target) {
+        await removeOther(home, target, { collection, volumeId })
+      }
+      return adopted
     })
   }
 
-  /** @throws {StoreError} VOLUME_NOT_FOUND, DISK_FAILED. */
-  async removeVolume(volumeId: VolumeId): Promise<void> {
-    await this.#locationOf(volumeId).removeVolume(volumeId)
+  /**
+   * As `DiskLocation.removeVolume`.
+   *
+   * @throws {StoreError} VOLUME_NOT_FOUND, DISK_FAILED, VOLUME_CHANGED, VOLUME_BUSY.
+   */
+  async removeVolume(volumeId: VolumeId, expected?: VolumeExtent): Promise<void> {
+    await this.#locationOf(volumeId).removeVolume(volumeId, expected)
+  }
+
+  /** Where the copy lies that is served although it is bad, or else one that was set aside. */
+  #homeOfBadCopy(name: VolumeName): DiskLocation | undefined {
+    const ours = this.locations.filter((location) => !this.isForeign(location))
+    const serving = this.locations.find((location) => location.volumes.has(name.volumeId))
+    const candidates =
+      serving === undefined ? ours : ours.filter((location) => location === serving)
+    return candidates.find((location) => location.hasBadCopy(name))
+  }
+
+  #checkAbsent(volumeId: VolumeId): void {
+    if (this.find(volumeId) === undefined) return
+    throw new StoreError('VOLUME_EXISTS', `volume ${volumeId} is there already`)
   }
 
   async #make(
     volumeId: VolumeId,
-    make: (location: DiskLocation) => Promise<StoredVolume>,
+    location: DiskLocation,
+    make: () => Promise<StoredVolume>,
   ): Promise<StoredVolume> {
-    if (this.find(volumeId) !== undefined) {
-      throw new StoreError('VOLUME_EXISTS', `volume ${volumeId} is there already`)
-    }
     // Another directory may be chosen for the second of two callers.
     const twin = this.#underWay.get(volumeId)
     if (twin !== undefined) {
       throw new StoreError('VOLUME_EXISTS', `volume ${volumeId} is being made in ${twin}`)
     }
-    const room = ({ space }: DiskLocation): number => space.freeBytes - space.reserveBytes
-    const roomiest = [...this.locations].sort((a, b) => room(b) - room(a))[0]
-    if (roomiest === undefined) throw new StoreError('DISK_FULL', 'there is no directory')
-    this.#underWay.set(volumeId, roomiest.directory)
+    this.#underWay.set(volumeId, location.directory)
     try {
-      return await make(roomiest)
+      return await make()
     } finally {
       this.#underWay.delete(volumeId)
     }
+  }
+
+  /** The directories of this cluster, the one with the most room first, or `first` before all. */
+  #byRoom(first?: DiskLocation): DiskLocation[] {
+    const room = (location: DiskLocation): number => {
+      const { freeBytes, reserveBytes } = location.space
+      return location === first ? Number.POSITIVE_INFINITY : freeBytes - reserveBytes
+    }
+    const ours = this.locations.filter((location) => !this.isForeign(location))
+    return ours.sort((a, b) => room(b) - room(a))
+  }
+
+  /** @throws {StoreError} DISK_FULL: as the first of them says. */
+  async #findRoom(locations: readonly DiskLocation[], sizeBytes: number): Promise<DiskLocation> {
+    let refusal: StoreError | undefined
+    for (const location of locations) {
+      await location.space.refresh()
+      const found = location.space.refusePut(sizeBytes)
+      if (found === undefined) return location
+      refusal ??= found
+    }
+    throw refusal ?? noDirectory()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -141,14 +219,37 @@ export class Store implements AsyncDisposable {
   }
 }
 
+function noDirectory(): StoreError {
+  return new StoreError('DISK_FULL', 'there is no directory of this cluster')
+}
+
+/** The new copy lies on another disk: the bad one goes, unless it has turned out to be good. */
+async function removeOther(
+  home: DiskLocation,
+  target: DiskLocation,
+  name: VolumeName,
+): Promise<void> {
+  try {
+    await home.removeBadCopy(name)
+  } catch (error) {
+    if (isStoreError(error, 'VOLUME_CHANGED', 'VOLUME_BUSY')) {
+      await target.removeVolume(name.volumeId)
+    }
+    throw error
+  }
+}
+
 async function setTwinsAside(
   location: DiskLocation,
   others: readonly DiskLocation[],
 ): Promise<void> {
-  for (const volumeId of [...location.volumes.keys()]) {
+  for (const [volumeId, { volume }] of [...location.volumes]) {
     const other = others.find((candidate) => candidate.volumes.has(volumeId))
     if (other === undefined) continue
-    const why = `volume ${volumeId} is in ${other.directory} too`
-    await location.quarantineVolume(volumeId, new StoreError('VOLUME_EXISTS', why))
+    // A bad copy that was about to be removed when its successor was complete.
+    const isOtherBad = other.get(volumeId).volume.isBad && !volume.isBad
+    const [kept, left] = isOtherBad ? [location, other] : [other, location]
+    const why = `volume ${volumeId} is in ${kept.directory} too`
+    await left.quarantineVolume(volumeId, new StoreError('VOLUME_EXISTS', why))
   }
 }

@@ -10,15 +10,22 @@ import {
   TOMBSTONE_BYTES,
 } from '../format/needle.ts'
 import { type DiskFile, readFully, writeFully } from '../runtime/disk.ts'
-import { yieldTurn } from '../runtime/yield-turn.ts'
 import type { Generation } from './generation.ts'
 import type { NeedleLocation } from './needle-map.ts'
 import { expiresAtMs } from './needle-reader.ts'
 import { readRecordContent } from './record-content.ts'
 import { RecordScanner, type ScannedRecord } from './record-scanner.ts'
+import { WorkWindow } from './work-pace.ts'
 
 const BUFFER_BYTES = 4 * 1024 * 1024
-const RECORDS_PER_TURN = 512
+
+/** What a tombstone says. */
+export interface DeletedNeedle {
+  readonly id: NeedleId
+  readonly cookie: number
+  /** As stored with the needle. */
+  readonly checksum: number
+}
 
 export interface CopyOptions {
   /** Carry tombstones over, for other copies of the volume that may not have seen them. */
@@ -58,21 +65,24 @@ export class VacuumCopier {
   }
 
   /**
+   * Calls `rest` after each window of work.
+   *
    * @throws {StoreError} NEEDLE_CORRUPT: a live needle cannot be read. VOLUME_DAMAGED: the chain of
    * records is broken. CANCELLED. DISK_FULL.
    */
-  async copyUpTo(endBytes: number): Promise<void> {
+  async copyUpTo(endBytes: number, rest: () => Promise<void>): Promise<void> {
     const scanner = new RecordScanner(this.#old.dat, {
       version: this.#old.version,
       fromBytes: this.#copiedTo,
       toBytes: endBytes,
+      onPiece: rest,
     })
-    let count = 0
+    const window = new WorkWindow(rest)
     for (let record = await scanner.next(); record !== undefined; record = await scanner.next()) {
       await this.#copy(record)
-      if (++count % RECORDS_PER_TURN === 0) {
+      if (window.isFull(record.recordBytes)) {
         this.#options.onProgress(scanner.positionBytes)
-        await yieldTurn()
+        await window.rest()
       }
       if (this.#options.signal.aborted) throw new StoreError('CANCELLED', 'vacuum was cancelled')
     }
@@ -80,6 +90,27 @@ export class VacuumCopier {
       const why = `no readable record at byte ${scanner.positionBytes} (${scanner.end})`
       throw new StoreError('VOLUME_DAMAGED', why)
     }
+    await this.#flush()
+    this.#copiedTo = endBytes
+    this.#options.onProgress(endBytes)
+  }
+
+  /** Carries one record over, if it is a needle that lives. For those not come to by `copyUpTo`. */
+  async copyLive(record: ScannedRecord): Promise<void> {
+    const location = newLocation()
+    if (!this.#old.map.lookup(record.header.id, location) || location.isDeleted) return
+    if (location.offsetBytes === record.offsetBytes) await this.#copyLive(record, location)
+  }
+
+  /** Carries a deletion over that may have no readable record. */
+  async copyDeletion(deleted: DeletedNeedle): Promise<void> {
+    const location = newLocation()
+    const isKnown = this.#old.map.lookup(deleted.id, location)
+    if (isKnown && location.isDeleted) await this.#deleteInCopy(deleted)
+  }
+
+  /** All below `endBytes` has been carried over, one by one. */
+  async finishUpTo(endBytes: number): Promise<void> {
     await this.#flush()
     this.#copiedTo = endBytes
     this.#options.onProgress(endBytes)
@@ -128,11 +159,24 @@ export class VacuumCopier {
     const isCopied = this.#isLiveInCopy(id)
     // The needle was copied before it was deleted: the copy needs the deletion in any case.
     if (!(isCatchingUp && isCopied) && !this.#options.keepTombstones) return
+    if (this.#old.version !== 3) {
+      await this.#deleteInCopy({ ...record.header, checksum: record.checksum })
+      return
+    }
     const at = this.#endBytes
-    if (this.#old.version === 3) await this.#appendRecord(record)
-    else await this.#appendTombstone(record)
+    await this.#appendRecord(record)
     this.#next.map.delete(id, at)
     this.#next.log.delete(id, at)
+  }
+
+  async #deleteInCopy(deleted: DeletedNeedle): Promise<void> {
+    const at = this.#endBytes
+    const target = Buffer.alloc(TOMBSTONE_BYTES)
+    encodeTombstone(deleted, this.#next.clock.tick(), target, 0)
+    await this.#append(target)
+    this.#next.map.delete(deleted.id, at)
+    this.#next.log.delete(deleted.id, at)
+    if (this.#next.log.isFull) await this.#next.log.flush()
   }
 
   get #endBytes(): number {
@@ -181,13 +225,6 @@ export class VacuumCopier {
     encodeNeedleTail(prepared, this.#next.clock.tick(), target, dataAt + data.length)
     await this.#append(target)
     return prepared.sizeBytes
-  }
-
-  async #appendTombstone(record: ScannedRecord): Promise<void> {
-    const { header, checksum } = record
-    const target = Buffer.alloc(TOMBSTONE_BYTES)
-    encodeTombstone({ ...header, checksum }, this.#next.clock.tick(), target, 0)
-    await this.#append(target)
   }
 
   async #decode(record: ScannedRecord): Promise<Needle> {

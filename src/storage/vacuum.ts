@@ -1,6 +1,7 @@
 import { copyCount, type ReplicaPlacement } from '../base/replica-placement.ts'
 import { StoreError } from '../base/store-error.ts'
 import { encodeSuperBlock, superBlockBytes } from '../format/super-block.ts'
+import type { Clock } from '../runtime/clock.ts'
 import { type Disk, readFully, unlinkIfThere, writeFully } from '../runtime/disk.ts'
 import { DisposeStack } from '../runtime/dispose-stack.ts'
 import type { Logger } from '../runtime/logger.ts'
@@ -14,12 +15,13 @@ import { IndexLog } from './index-log.ts'
 import type { NeedleLocation } from './needle-map.ts'
 import { RecordScanner } from './record-scanner.ts'
 import { VacuumCopier } from './vacuum-copy.ts'
+import { copyAround } from './vacuum-salvage.ts'
 import { prepareSwitch, switchGenerations, vacuumDrafts } from './vacuum-switch.ts'
 import type { VolumePaths } from './volume-paths.ts'
+import { type Pace, WorkPace, WorkWindow } from './work-pace.ts'
 
 const CATCH_UP_ROUNDS = 8
 const CATCH_UP_ENOUGH_BYTES = 1024 * 1024
-const RECORDS_PER_TURN = 512
 
 export interface VacuumOptions {
   /**
@@ -29,6 +31,13 @@ export interface VacuumOptions {
   readonly tombstones?: 'keep' | 'drop'
   /** Told now and then how far the old file has been gone through. */
   readonly onProgress?: (doneBytes: number) => void
+  /**
+   * Live needles must be readable; whatever else cannot be read is left out. Deletions that are
+   * kept then stand at the end of the copy.
+   */
+  readonly skipsDamage?: boolean
+  /** Not while writers wait. */
+  readonly pace?: Pace
   /** Told now and then how much of the copy has been read back. */
   readonly onVerified?: (doneBytes: number, totalBytes: number) => void
 }
@@ -42,11 +51,11 @@ export interface VacuumResult {
 /** The volume being vacuumed, as vacuum sees it. */
 export interface VacuumHost {
   readonly disk: Disk
+  readonly clock: Clock
   readonly logger: Logger
   readonly paths: VolumePaths
   isSealed(): boolean
   replicaPlacement(): ReplicaPlacement
-  nowMs(): number
   generation(): Generation
   between<Result>(step: () => Promise<Result>): Promise<Result>
   /** Keeps checkpoints away while the files change places. */
@@ -79,19 +88,23 @@ export async function vacuumGeneration(
   await using building = new DisposeStack()
   building.defer(() => removeDrafts(host))
   const next = building.use(await createNext(host, old))
-  const copier = new VacuumCopier(old, next, superBlockBytes(old.superBlock), {
+  const copyOptions = {
     keepTombstones,
     onProgress: options.onProgress ?? (() => undefined),
-    nowMs: host.nowMs(),
+    nowMs: host.clock.nowMs(),
     signal,
-  })
-  await copyMost(old, copier)
+  }
+  const copier = new VacuumCopier(old, next, superBlockBytes(old.superBlock), copyOptions)
+  const pace = new WorkPace(host.clock, options.pace)
+  const rest = (): Promise<void> => pace.rest()
+  if (options.skipsDamage) await copyAround(old, copier, copyOptions, rest)
+  await copyMost(old, copier, rest)
   const verifier = new CopyVerifier(next, options)
-  await verifier.verifyUpTo(next.endBytes, signal)
+  await verifier.verifyUpTo(next.endBytes, rest, signal)
   const result = await host.hold(() =>
     host.between(async () => {
-      await copier.copyUpTo(old.endBytes)
-      await verifier.verifyUpTo(next.endBytes, signal)
+      await copier.copyUpTo(old.endBytes, yieldTurn)
+      await verifier.verifyUpTo(next.endBytes, yieldTurn, signal)
       verifier.checkWhole()
       checkCounts(old, next, copier)
       await next.log.flush()
@@ -155,7 +168,7 @@ async function createNext(host: VacuumHost, old: Generation): Promise<Generation
     log: new IndexLog(idx, { lengthBytes: 0, crc: 0 }),
     map: new HashNeedleMap({ version: 3, expectedCount: old.map.liveCount }),
     checksums,
-    clock: new AppendClock(old.version === 3 ? 0n : BigInt(host.nowMs()) * 1_000_000n),
+    clock: new AppendClock(old.version === 3 ? 0n : BigInt(host.clock.nowMs()) * 1_000_000n),
     endBytes: head.length,
   })
   opening.move()
@@ -163,9 +176,13 @@ async function createNext(host: VacuumHost, old: Generation): Promise<Generation
 }
 
 /** Leaves little to copy for the moment in which writers have to wait. */
-async function copyMost(old: Generation, copier: VacuumCopier): Promise<void> {
+async function copyMost(
+  old: Generation,
+  copier: VacuumCopier,
+  rest: () => Promise<void>,
+): Promise<void> {
   for (let round = 0; round < CATCH_UP_ROUNDS; round++) {
-    await copier.copyUpTo(old.endBytes)
+    await copier.copyUpTo(old.endBytes, rest)
     if (old.endBytes - copier.copiedToBytes < CATCH_UP_ENOUGH_BYTES) return
   }
 }
@@ -183,7 +200,7 @@ class CopyVerifier {
     this.#reread = new BlockChecksums(next.checksums.blockBytes)
   }
 
-  async verifyUpTo(toBytes: number, signal: AbortSignal): Promise<void> {
+  async verifyUpTo(toBytes: number, rest: () => Promise<void>, signal: AbortSignal): Promise<void> {
     const { dat, map, superBlock } = this.#next
     await dat.datasync()
     if (this.#verifiedTo === 0) {
@@ -191,9 +208,14 @@ class CopyVerifier {
       this.#reread.extend(await readFully(dat, this.#verifiedTo, 0))
     }
     const range = { fromBytes: this.#verifiedTo, toBytes }
-    const scanner = new RecordScanner(dat, { version: 3, ...range, checksums: this.#reread })
+    const scanner = new RecordScanner(dat, {
+      version: 3,
+      ...range,
+      checksums: this.#reread,
+      onPiece: rest,
+    })
     const location: NeedleLocation = { offsetBytes: 0, sizeBytes: 0, isDeleted: false }
-    let count = 0
+    const window = new WorkWindow(rest)
     for (let record = await scanner.next(); record !== undefined; record = await scanner.next()) {
       const { header, offsetBytes, isIntact } = record
       const isKnown = map.lookup(header.id, location)
@@ -201,9 +223,9 @@ class CopyVerifier {
       if (!isIntact || !isKnown || (isPlaced && location.sizeBytes !== header.sizeBytes)) {
         throw unverified(`the copy at byte ${offsetBytes} does not read back as written`)
       }
-      if (++count % RECORDS_PER_TURN === 0) {
+      if (window.isFull(record.recordBytes)) {
         this.#options.onVerified?.(scanner.positionBytes, toBytes)
-        await yieldTurn()
+        await window.rest()
       }
       if (signal.aborted) throw new StoreError('CANCELLED', 'vacuum was cancelled')
     }

@@ -1,26 +1,24 @@
 import { dirname } from 'node:path'
+import { crc32c } from '../base/crc32c.ts'
 import { LIMITS } from '../base/limits.ts'
 import { parseReplicaPlacement } from '../base/replica-placement.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
 import { encodeSuperBlock, type SuperBlock } from '../format/super-block.ts'
-import {
-  decodeVolumeInfo,
-  emptyVolumeInfo,
-  encodeVolumeInfo,
-  type VolumeInfo,
-} from '../format/volume-info.ts'
-import { type Disk, readFile, replaceFile, unlinkIfThere, writeFully } from '../runtime/disk.ts'
+import { decodeVolumeInfo, emptyVolumeInfo, type VolumeInfo } from '../format/volume-info.ts'
+import { type Disk, readFile, unlinkIfThere, writeFully } from '../runtime/disk.ts'
 import type { Generation } from './generation.ts'
 import { type RecoveryReport, recoverGeneration } from './recovery.ts'
 import { finishInterruptedVacuum } from './vacuum-switch.ts'
+import type { LoadedVolumeInfo } from './volume-info-file.ts'
 import type { VolumePaths } from './volume-paths.ts'
+import { finishInterruptedReplacement } from './volume-replace.ts'
 
 const FAILED_MARKER_MAX_BYTES = 4096
 
 export interface OpenedFiles {
   readonly generation: Generation
   readonly report: RecoveryReport
-  readonly info: VolumeInfo
+  readonly info: LoadedVolumeInfo
   /** What the sync failure of an earlier run left behind. */
   readonly failure: string | undefined
 }
@@ -36,17 +34,19 @@ export async function openVolumeFiles(
   paths: VolumePaths,
   options: { readonly isSynced: boolean },
 ): Promise<OpenedFiles> {
+  await finishInterruptedReplacement(disk, paths)
   await finishInterruptedVacuum(disk, paths)
-  const info = await readVolumeInfo(disk, paths)
-  if (info.files.length > 0) {
+  const loaded = await loadVolumeInfo(disk, paths)
+  const { files, bytesOffset } = loaded.info
+  if (files.length > 0) {
     throw new StoreError('VERSION_UNSUPPORTED', `the data of ${paths.base} is in a remote tier`)
   }
   const failure = await readFailedMarker(disk, paths)
   const { generation, report } = await recoverGeneration(disk, paths, {
     isSynced: options.isSynced,
-    offsetBytes: info.bytesOffset === 5 ? 5 : 4,
+    offsetBytes: bytesOffset === 5 ? 5 : 4,
   })
-  return { generation, report, info, failure }
+  return { generation, report, info: loaded, failure }
 }
 
 /**
@@ -91,8 +91,12 @@ export async function discardNewFiles(disk: Disk, paths: VolumePaths): Promise<v
   }
 }
 
-/** An absent `.vif` says nothing, like an empty one. */
+/** An absent `.vif` says nothing, like an empty one. @throws {StoreError} VOLUME_INFO_CORRUPT. */
 export async function readVolumeInfo(disk: Disk, paths: VolumePaths): Promise<VolumeInfo> {
+  return (await loadVolumeInfo(disk, paths)).info
+}
+
+async function loadVolumeInfo(disk: Disk, paths: VolumePaths): Promise<LoadedVolumeInfo> {
   const { sizeBytes = 0 } = (await disk.stat(paths.vif)) ?? {}
   if (sizeBytes > LIMITS.volumeInfoMax.value) {
     throw new StoreError('VOLUME_INFO_CORRUPT', `${paths.vif} has ${sizeBytes} bytes`)
@@ -102,24 +106,12 @@ export async function readVolumeInfo(disk: Disk, paths: VolumePaths): Promise<Vo
     const info = decodeVolumeInfo(bytes.toString('utf8')) ?? emptyVolumeInfo()
     // Checked here, so that a bad one is met when the volume is opened.
     if (info.replication !== '') parseReplicaPlacement(info.replication)
-    return info
+    return { info, crc: crc32c(bytes) }
   } catch (error) {
-    if (isStoreError(error, 'PATH_NOT_FOUND')) return emptyVolumeInfo()
+    if (isStoreError(error, 'PATH_NOT_FOUND')) return { info: emptyVolumeInfo(), crc: undefined }
     if (!isStoreError(error, 'REPLICA_PLACEMENT_INVALID')) throw error
     throw new StoreError('VOLUME_INFO_CORRUPT', `${paths.vif}: ${error.message}`, { cause: error })
   }
-}
-
-/** Makes `.vif` say that the volume is sealed, if it does not yet. Durable when it returns. */
-export async function markSealed(
-  disk: Disk,
-  paths: VolumePaths,
-  info: VolumeInfo,
-): Promise<VolumeInfo> {
-  if (info.readOnly) return info
-  const sealed = { ...info, version: 3, readOnly: true }
-  await replaceFile(disk, paths.vif, Buffer.from(encodeVolumeInfo(sealed)))
-  return sealed
 }
 
 async function readFailedMarker(disk: Disk, paths: VolumePaths): Promise<string | undefined> {

@@ -42,6 +42,12 @@ export interface VolumeOptions {
   readonly sizeMaxBytes: number
 }
 
+/** How far a volume goes: two equal ones mean that nothing was appended or vacuumed in between. */
+export interface VolumeExtent {
+  readonly datBytes: number
+  readonly compactionRevision: number
+}
+
 /**
  * writable: takes puts and deletes. sealed: takes deletes. read-only: an old format version; a
  * vacuum makes it writable. failed: a sync failed; what it still serves is checked, and a vacuum
@@ -70,4 +76,6 @@ export interface VolumeStats {
   readonly queueDepth: number
   /** Batches appended since it was opened. */
   readonly batchCount: number
+  /** Reads and writes asked for since it was opened; those of other threads are not known here. */
+  readonly requestCount: number
 }

@@ -19,6 +19,14 @@ export interface VolumePaths {
   readonly nextIdx: string
   readonly nextSum: string
   readonly commitMarker: string
+  /** A complete copy that is to take the place of a bad one; see volume-replace.ts. */
+  readonly replacement: {
+    readonly dat: string
+    readonly idx: string
+    readonly sum: string
+    readonly vif: string
+    readonly commitMarker: string
+  }
 }
 
 export function volumePaths(
@@ -40,5 +48,12 @@ export function volumePaths(
     nextIdx: `${base}.cpx`,
     nextSum: `${base}.cps`,
     commitMarker: `${base}.cpc`,
+    replacement: {
+      dat: `${base}.rpd`,
+      idx: `${base}.rpx`,
+      sum: `${base}.rps`,
+      vif: `${base}.rpv`,
+      commitMarker: `${base}.rpc`,
+    },
   }
 }

@@ -15,11 +15,13 @@ export async function removeVolumeFiles(disk: Disk, paths: VolumePaths): Promise
 
 /** Removes what an interrupted removal left. `.removed` goes last: it says that there is more. */
 export async function finishRemoval(disk: Disk, paths: VolumePaths): Promise<void> {
-  // The commit marker of a vacuum first: with it the volume would come back.
-  const { commitMarker, nextDat, nextIdx, nextSum, failed, sum, idx, vif } = paths
+  // The commit markers first: with one the volume would come back.
+  const { commitMarker, nextDat, nextIdx, nextSum, failed, sum, idx, vif, replacement } = paths
+  await unlinkIfThere(disk, replacement.commitMarker)
   for (const path of [commitMarker, nextDat, nextIdx, nextSum, failed, sum, idx, vif]) {
     await unlinkIfThere(disk, path)
   }
+  for (const path of Object.values(replacement)) await unlinkIfThere(disk, path)
   await disk.syncDirectory(paths.directory)
   await disk.unlink(paths.removed)
   await disk.syncDirectory(paths.directory)

@@ -1,4 +1,4 @@
-import { isStoreError } from '../base/store-error.ts'
+import { isStoreError, StoreError } from '../base/store-error.ts'
 import { superBlockBytes } from '../format/super-block.ts'
 import { emptyVolumeInfo, encodeVolumeInfo, type VolumeInfo } from '../format/volume-info.ts'
 import { onAbort } from '../runtime/abort.ts'
@@ -24,6 +24,7 @@ interface SnapshotParts {
  */
 export class VolumeSnapshot implements Disposable {
   readonly datBytes: number
+  readonly compactionRevision: number
   readonly version: 1 | 2 | 3
   /** Undefined when the index on disk does not belong to exactly these records. */
   readonly idxBytes: number | undefined
@@ -41,6 +42,7 @@ export class VolumeSnapshot implements Disposable {
     this.#closing = parts.closing
     this.datBytes = parts.generation.endBytes
     this.version = parts.generation.version
+    this.compactionRevision = parts.generation.superBlock.compactionRevision
     this.idxBytes = parts.idxBytes
     this.sidecar = parts.sidecar
     this.info = parts.info
@@ -77,11 +79,23 @@ export class VolumeSnapshot implements Disposable {
     return readFully(this.#generation.log.file, wanted, position)
   }
 
-  /** Walks all records in the order they were appended. */
-  scan(): RecordScanner {
+  /**
+   * Walks the records in the order they were appended: all, or those from `fromBytes` on, which
+   * must be where an earlier snapshot of the same revision ended.
+   *
+   * @throws {StoreError} VOLUME_CHANGED: this one ends before.
+   */
+  scan(fromBytes?: number): RecordScanner {
+    const firstBytes = superBlockBytes(this.#generation.superBlock)
+    if (fromBytes !== undefined && fromBytes > this.datBytes) {
+      throw new StoreError(
+        'VOLUME_CHANGED',
+        `it ends at byte ${this.datBytes}, before ${fromBytes}`,
+      )
+    }
     return new RecordScanner(this.#generation.dat, {
       version: this.version,
-      fromBytes: superBlockBytes(this.#generation.superBlock),
+      fromBytes: Math.max(fromBytes ?? firstBytes, firstBytes),
       toBytes: this.datBytes,
     })
   }

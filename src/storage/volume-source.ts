@@ -43,7 +43,7 @@ export class VolumeSource implements AsyncDisposable {
   readonly sidecar: ChecksumSidecar | undefined
   /** Why a `.sum` that is there cannot be used. */
   readonly sidecarProblem: string | undefined
-  /** A vacuum was interrupted between its commit and the last of its renames. */
+  /** A vacuum or a replacement was interrupted between its commit and the last of its renames. */
   readonly isSwitchPending: boolean
   readonly #owned: DisposeStack
 
@@ -79,7 +79,9 @@ export class VolumeSource implements AsyncDisposable {
       throw new StoreError('VERSION_UNSUPPORTED', `the data of ${paths.base} is in a remote tier`)
     }
     const offsetBytes: OffsetBytes = info.bytesOffset === 5 ? 5 : 4
-    const isSwitchPending = (await disk.stat(paths.commitMarker)) !== undefined
+    const isSwitchPending =
+      (await disk.stat(paths.commitMarker)) !== undefined ||
+      (await disk.stat(paths.replacement.commitMarker)) !== undefined
     const hasSidecar = (await disk.stat(paths.sum)) !== undefined
     const { sidecar, problem } = await readSidecar(disk, paths, superBlock)
     const idx = await openIfThere(disk, paths.idx)

@@ -7,7 +7,7 @@ import type { Generation } from './generation.ts'
 import { appendLargeNeedle, writeAt } from './large-append.ts'
 import type { NeedleLocation } from './needle-map.ts'
 import type { BatchEntry, PendingDelete, PendingPut, PendingWrite } from './pending-write.ts'
-import { checkDelete, checkPutOverStored } from './write-check.ts'
+import { checkDelete, checkHeal, checkPutOverStored } from './write-check.ts'
 
 /** The least that a disk writes in one piece. */
 const SECTOR_BYTES = 512
@@ -18,7 +18,9 @@ const HALF_HEADER_BYTES = 8
 export interface WriterHost {
   generation(): Generation
   /** Why a record of this many bytes may not be put; undefined when it may. */
-  refusePut(recordBytes: number): StoreError | undefined
+  refusePut(recordBytes: number, isHeal: boolean): StoreError | undefined
+  /** Makes a map of it that takes needles, for one that heals a sealed volume. */
+  unpack(): Promise<void>
   /** Why nothing may be written at all. */
   refuseWrite(): StoreError | undefined
   /** A sync failed: what the disk holds is unknown from here on. */
@@ -211,13 +213,24 @@ export class VolumeWriter {
     location: NeedleLocation,
   ): BatchEntry | undefined | Promise<BatchEntry | undefined> {
     const { recordBytes } = put.needle
-    const refusal = this.#host.refusePut(recordBytes)
+    const refusal = this.#host.refusePut(recordBytes, put.isHeal)
     if (refusal !== undefined) {
       put.reject(refusal)
       return undefined
     }
+    if (put.isHeal) return this.#checkHeal(generation, put, isKnown ? location : undefined)
     if (isKnown) return checkPutOverStored(generation, put, location)
     return { kind: 'put', write: put, recordBytes }
+  }
+
+  async #checkHeal(
+    generation: Generation,
+    put: PendingPut,
+    location: NeedleLocation | undefined,
+  ): Promise<BatchEntry | undefined> {
+    const entry = await checkHeal(generation, put, location)
+    if (entry !== undefined) await this.#host.unpack()
+    return entry
   }
 
   #checkDelete(

@@ -1,5 +1,5 @@
-import { LIMITS } from '../base/limits.ts'
-import { parseReplicaPlacement, type ReplicaPlacement } from '../base/replica-placement.ts'
+import type { NeedleId } from '../base/ids.ts'
+import type { ReplicaPlacement } from '../base/replica-placement.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
 import {
   type Needle,
@@ -9,41 +9,44 @@ import {
 } from '../format/needle.ts'
 import type { NeedleAttributes } from '../format/needle-attributes.ts'
 import type { SuperBlock } from '../format/super-block.ts'
-import { yieldTurn } from '../runtime/yield-turn.ts'
-import { Checkpointer, type CheckpointHost } from './checkpointer.ts'
-import { FailureMark } from './failure-mark.ts'
 import type { Generation, SharedGeneration } from './generation.ts'
 import type { NeedleEntries } from './needle-map.ts'
 import { checkRange, LargeNeedle, type NeedleRequest } from './needle-reader.ts'
-import { PackedNeedleMap } from './packed-needle-map.ts'
-import type { DeleteResult, PutResult } from './pending-write.ts'
+import { type NeedleStat, statNeedle } from './needle-stat.ts'
+import type { DeleteResult, PendingPut, PutResult } from './pending-write.ts'
 import type { ReadBuffer } from './read-buffer.ts'
 import type { RecoveryReport } from './recovery.ts'
 import { logRecovery } from './recovery-log.ts'
+import { type ScrubOptions, type ScrubStep, scrubVolume } from './scrub.ts'
+import { listSorted, type NeedleSummary } from './sorted-entries.ts'
 import { SpooledBody } from './spool.ts'
-import {
-  checkVacuumSpace,
-  type VacuumHost,
-  type VacuumOptions,
-  type VacuumResult,
-  vacuumGeneration,
-} from './vacuum.ts'
-import { busy, damaged, failedBefore, sealed, wideOffsets } from './volume-errors.ts'
+import type { VacuumOptions, VacuumResult } from './vacuum.ts'
+import { VolumeCondition } from './volume-condition.ts'
+import { busy } from './volume-errors.ts'
+import { VolumeInfoFile } from './volume-info-file.ts'
 import {
   createVolumeFiles,
   discardNewFiles,
-  markSealed,
   type OpenedFiles,
   openVolumeFiles,
 } from './volume-open.ts'
-import type { VolumeOptions, VolumeParts, VolumeState, VolumeStats } from './volume-options.ts'
+import type {
+  VolumeExtent,
+  VolumeOptions,
+  VolumeParts,
+  VolumeState,
+  VolumeStats,
+} from './volume-options.ts'
 import type { VolumePaths } from './volume-paths.ts'
 import { type ReadRequest, VolumeReader } from './volume-reader.ts'
-import { VolumeSnapshot } from './volume-snapshot.ts'
+import type { VolumeSnapshot } from './volume-snapshot.ts'
+import { VolumeUpkeep } from './volume-upkeep.ts'
 import { VolumeWriter, type WriterHost } from './volume-writer.ts'
 
-/** Start offsets stay below 32 GiB, with room for the batch under way. */
-const DAT_END_MAX_BYTES = LIMITS.volumeSizeMax.value - 4 * LIMITS.batchBytesMax.value
+/** A needle from another copy: it goes over whatever is here, but never over a deletion. */
+interface MayHeal {
+  readonly isHeal?: boolean | undefined
+}
 
 /**
  * One volume: an append-only file of needles, and where each of them lies.
@@ -57,22 +60,15 @@ export class Volume implements AsyncDisposable {
   /** What opening found and mended. */
   readonly recovery: RecoveryReport
   readonly #parts: VolumeParts
-  readonly #options: VolumeOptions
+  readonly #info: VolumeInfoFile
+  readonly #condition: VolumeCondition
   readonly #writer: VolumeWriter
-  readonly #checkpointer: Checkpointer
+  readonly #upkeep: VolumeUpkeep
   readonly #reader: VolumeReader
-  #generation: Generation
-  #info: OpenedFiles['info']
-  #isSealed: boolean
-  #failure: StoreError | undefined
-  readonly #mark: FailureMark
-  /** The switch of a vacuum stopped half-way: its files wait for the next start. */
-  #isHalfSwitched = false
-  #vacuuming: Promise<VacuumResult> | undefined
-  readonly #stop = new AbortController()
+  readonly #current: { generation: Generation }
   #closing: Promise<void> | undefined
   #spoolCount = 0
-  #syncTimer: Disposable | undefined
+  #requestCount = 0
 
   private constructor(
     parts: VolumeParts,
@@ -82,19 +78,21 @@ export class Volume implements AsyncDisposable {
   ) {
     this.#parts = parts
     this.paths = paths
-    this.#options = options
-    this.#generation = opened.generation
-    this.#info = opened.info
+    const current = { generation: opened.generation }
+    this.#current = current
     this.recovery = opened.report
-    this.#isSealed = opened.info.readOnly || opened.report.wasSealed
-    if (opened.failure !== undefined) this.#failure = failedBefore(paths, opened.failure)
-    this.#writer = new VolumeWriter(
-      { host: this.#writerHost(), clock: parts.clock },
-      { isSynced: options.durability.mode === 'fsync' },
-    )
-    this.#mark = new FailureMark({ ...parts, paths })
+    const info = new VolumeInfoFile({ ...parts, paths }, opened.info)
+    const isSealed = info.info.readOnly || opened.report.wasSealed
+    const generation = (): Generation => current.generation
+    const found = { ...opened, isSealed }
+    const condition = new VolumeCondition({ ...parts, paths, generation }, options, found)
+    this.#info = info
+    this.#condition = condition
+    const isSynced = options.durability.mode === 'fsync'
+    const writer = new VolumeWriter({ host: this.#writerHost(), clock: parts.clock }, { isSynced })
+    this.#writer = writer
+    this.#upkeep = new VolumeUpkeep({ ...parts, paths, info, condition, writer, current }, options)
     this.#reader = new VolumeReader(parts, paths.base)
-    this.#checkpointer = new Checkpointer({ ...parts, paths, host: this.#fileHost() })
   }
 
   /**
@@ -110,15 +108,10 @@ export class Volume implements AsyncDisposable {
     const opened = await openVolumeFiles(parts.disk, paths, { isSynced })
     const volume = new Volume(parts, paths, opened, options)
     logRecovery(parts.logger, paths.base, opened.report)
-    if (volume.#isSealed) await volume.#pack()
-    // What was just found out should not have to be found out again.
     const { hadSidecar, indexRebuilt, tailNeedles, damage } = opened.report
     const isNew = !hadSidecar || indexRebuilt !== undefined || tailNeedles > 0
     const isSound = damage === undefined && opened.failure === undefined
-    const isOurs = isSound && !opened.generation.log.isReadOnly
-    // A `.vif` that was lost or altered since says so again.
-    if (isOurs && volume.#isSealed) volume.#info = await markSealed(parts.disk, paths, opened.info)
-    if (isNew && isOurs) await volume.#checkpointOrWarn(false)
+    await volume.#upkeep.settle({ isSound: isSound && !opened.generation.log.isReadOnly, isNew })
     return volume
   }
 
@@ -139,11 +132,17 @@ export class Volume implements AsyncDisposable {
   }
 
   get state(): VolumeState {
-    if (this.#closing !== undefined) return 'closed'
-    if (this.#failure !== undefined) return 'failed'
-    if (this.recovery.damage !== undefined) return 'damaged'
-    if (this.#generation.version !== 3 || this.#generation.log.isReadOnly) return 'read-only'
-    return this.#isSealed ? 'sealed' : 'writable'
+    return this.#closing !== undefined ? 'closed' : this.#condition.state
+  }
+
+  /** Failed or damaged: it takes no writes, and counts as lost where there is a better copy. */
+  get isBad(): boolean {
+    return this.state === 'failed' || this.state === 'damaged'
+  }
+
+  get extent(): VolumeExtent {
+    const { endBytes, superBlock } = this.#generation
+    return { datBytes: endBytes, compactionRevision: superBlock.compactionRevision }
   }
 
   get superBlock(): SuperBlock {
@@ -157,24 +156,22 @@ export class Volume implements AsyncDisposable {
 
   /** `.vif` goes before the super block, which is never rewritten. */
   get replicaPlacement(): ReplicaPlacement {
-    const { replication } = this.#info
-    if (replication === '') return this.superBlock.replicaPlacement
-    return parseReplicaPlacement(replication)
+    return this.#info.placement ?? this.superBlock.replicaPlacement
   }
 
   get stats(): VolumeStats {
     const generation = this.#generation
     return {
       state: this.state,
-      reason: this.#failure?.message ?? this.recovery.damage,
+      reason: this.#condition.reason,
       liveNeedles: generation.map.liveCount,
       liveBytes: generation.map.liveBytes,
       garbageBytes: generation.garbageBytes,
-      datBytes: generation.endBytes,
+      ...this.extent,
       indexMemoryBytes: generation.map.memoryBytes,
-      compactionRevision: generation.superBlock.compactionRevision,
       modifiedAtS: Number(generation.clock.lastNs / 1_000_000_000n),
       highestNeedleId: generation.map.highestId,
+      requestCount: this.#requestCount,
       ...this.#writer.counts,
     }
   }
@@ -189,28 +186,30 @@ export class Volume implements AsyncDisposable {
    * Stores a needle, in place of the one that has its id. When this returns it is durable as
    * `VolumeOptions.durability` says. The data must not change until then.
    *
+   * One that heals goes over a needle that is corrupt or has another cookie too, and into a sealed
+   * volume; what is the same already is left alone.
+   *
    * @throws {StoreError} NEEDLE_TOO_LARGE, NEEDLE_INVALID, COOKIE_MISMATCH, VOLUME_FULL,
    * VOLUME_SEALED, VOLUME_FAILED, VOLUME_DAMAGED, DISK_FULL, DISK_FAILED, OVERLOADED, CANCELLED,
-   * CLOSED. After any of these but VOLUME_FAILED the old needle is what it was.
+   * CLOSED; NEEDLE_NOT_FOUND: it heals a needle that was deleted here. After any of these but
+   * VOLUME_FAILED the old needle is what it was.
    */
-  async put(input: NeedleInput, signal: AbortSignal): Promise<PutResult> {
-    this.#checkOpen()
+  async put(input: NeedleInput & MayHeal, signal: AbortSignal): Promise<PutResult> {
+    this.#onRequest()
     const attributes = this.#withDefaults(input.attributes)
     const needle = prepareNeedle({ ...input, attributes })
-    return new Promise((resolve, reject) => {
-      const { id } = needle
-      this.#writer.submit({ kind: 'put', id, needle, spool: undefined, signal, resolve, reject })
-    })
+    return this.#submitPut({ needle, spool: undefined, isHeal: input.isHeal ?? false }, signal)
   }
 
   /** As `put`, for a body of unknown length that is never held in memory whole. */
   async putStream(
-    input: Omit<NeedleInput, 'data'>,
+    input: Omit<NeedleInput, 'data'> & MayHeal,
     source: AsyncIterable<Uint8Array>,
     signal: AbortSignal,
   ): Promise<PutResult> {
-    this.#checkOpen()
-    const refusal = this.#refuseWrite() ?? this.#refusePut(0)
+    this.#onRequest()
+    const { isHeal = false } = input
+    const refusal = this.#condition.refuseWrite() ?? this.#condition.refusePut(0, isHeal)
     if (refusal !== undefined) throw refusal
     const path = `${this.paths.base}.spool-${this.#spoolCount++}`
     await using body = await SpooledBody.collect(source, { disk: this.#parts.disk, path }, signal)
@@ -219,10 +218,7 @@ export class Volume implements AsyncDisposable {
     const attributes = this.#withDefaults(input.attributes)
     const { data, dataBytes, checksum } = body
     const needle = prepareSpooledNeedle({ ...input, data, dataBytes, checksum, attributes })
-    return await new Promise<PutResult>((resolve, reject) => {
-      const { id } = needle
-      this.#writer.submit({ kind: 'put', id, needle, spool: body.file, signal, resolve, reject })
-    })
+    return await this.#submitPut({ needle, spool: body.file, isHeal }, signal)
   }
 
   /**
@@ -232,7 +228,7 @@ export class Volume implements AsyncDisposable {
    * CANCELLED, CLOSED.
    */
   async delete(request: NeedleRequest, signal: AbortSignal): Promise<DeleteResult> {
-    this.#checkOpen()
+    this.#onRequest()
     const { id, cookie } = request
     return new Promise((resolve, reject) => {
       this.#writer.submit({ kind: 'delete', id, cookie, signal, resolve, reject })
@@ -246,7 +242,7 @@ export class Volume implements AsyncDisposable {
    * @throws {StoreError} NEEDLE_NOT_FOUND, COOKIE_MISMATCH, NEEDLE_CORRUPT, CLOSED.
    */
   readWarm(request: ReadRequest, into?: ReadBuffer): Needle | undefined {
-    this.#checkOpen()
+    this.#onRequest()
     return this.#reader.readWarm(this.#generation, request, into)
   }
 
@@ -257,7 +253,7 @@ export class Volume implements AsyncDisposable {
    * COOKIE_MISMATCH, NEEDLE_CORRUPT, DISK_FAILED, CLOSED.
    */
   async read(request: ReadRequest): Promise<Needle | LargeNeedle> {
-    this.#checkOpen()
+    this.#onRequest()
     return this.#reader.read(this.#generation, request)
   }
 
@@ -282,6 +278,55 @@ export class Volume implements AsyncDisposable {
   }
 
   /**
+   * The needle as it is on the disk, read to its end and checked for this answer, however large.
+   *
+   * @throws {StoreError} DISK_FAILED, CANCELLED, CLOSED.
+   */
+  async statNeedle(id: NeedleId, signal: AbortSignal): Promise<NeedleStat> {
+    this.#checkOpen()
+    return await statNeedle(this.#generation, { id, nowMs: this.#parts.clock.nowMs() }, signal)
+  }
+
+  /**
+   * All needles the index knows, deleted ones included, ids ascending, in pages. What is put or
+   * deleted meanwhile may or may not be shown so.
+   *
+   * @throws {StoreError} CANCELLED, CLOSED.
+   */
+  async *listNeedles(
+    signal: AbortSignal,
+  ): AsyncGenerator<readonly NeedleSummary[], void, undefined> {
+    this.#checkOpen()
+    const ending = AbortSignal.any([signal, this.#upkeep.ending])
+    yield* listSorted(this.#generation.map, ending)
+  }
+
+  /**
+   * Reads everything and compares it with all checksums there are; see `scrubVolume`.
+   *
+   * @throws {StoreError} DISK_FAILED, CANCELLED, CLOSED.
+   */
+  async *scrub(
+    options: ScrubOptions,
+    signal: AbortSignal,
+  ): AsyncGenerator<ScrubStep, void, undefined> {
+    this.#checkOpen()
+    const ending = AbortSignal.any([signal, this.#upkeep.ending])
+    yield* scrubVolume(this.#upkeep.host, options, ending)
+  }
+
+  /**
+   * What the volume says of itself from now on. Survives a power cut when this returns, and is kept
+   * by seals and vacuums.
+   *
+   * @throws {StoreError} DISK_FULL, DISK_FAILED, CLOSED.
+   */
+  async setReplication(placement: ReplicaPlacement): Promise<void> {
+    this.#checkOpen()
+    await this.#upkeep.setReplication(placement)
+  }
+
+  /**
    * Makes the volume final: no more puts, the smallest form in memory, `.sum` complete. Deletes go
    * on. Survives a power cut when this returns; sealing twice is harmless.
    *
@@ -289,14 +334,7 @@ export class Volume implements AsyncDisposable {
    */
   async seal(): Promise<void> {
     this.#checkOpen()
-    if (this.#vacuuming !== undefined) throw busy(this.paths)
-    this.#checkWritable()
-    await this.#writer.between(async () => {
-      this.#info = await markSealed(this.#parts.disk, this.paths, this.#info)
-      this.#isSealed = true
-    })
-    await this.#checkpointer.run({ isClean: false })
-    await this.#writer.between(() => this.#pack())
+    await this.#upkeep.seal()
   }
 
   /**
@@ -305,33 +343,37 @@ export class Volume implements AsyncDisposable {
    */
   async vacuum(options: VacuumOptions, signal: AbortSignal): Promise<VacuumResult> {
     this.#checkOpen()
-    if (this.#vacuuming !== undefined) throw busy(this.paths)
-    const { damage } = this.recovery
-    if (damage !== undefined) throw damaged(this.paths, damage)
-    if (this.#generation.log.isReadOnly) throw wideOffsets(this.paths)
-    if (this.#isHalfSwitched && this.#failure !== undefined) throw this.#failure
-    const running = this.#vacuum(options, AbortSignal.any([signal, this.#stop.signal]))
-    this.#vacuuming = running
-    try {
-      return await running
-    } finally {
-      this.#vacuuming = undefined
-    }
+    return await this.#upkeep.vacuum(options, signal)
   }
 
   /** What the files hold now. See `VolumeSnapshot`, which is to be disposed of. */
   async snapshot(): Promise<VolumeSnapshot> {
     this.#checkOpen()
-    return await this.#writer.between(() =>
-      VolumeSnapshot.take(this.#generation, this.#info, this.#isSealed, this.#stop.signal),
-    )
+    return await this.#upkeep.snapshot()
   }
 
   /** Writes `.sum` now, so that the next start has nothing to scan. */
   async checkpoint(): Promise<void> {
     this.#checkOpen()
-    this.#checkWritable()
-    await this.#checkpointer.run({ isClean: false })
+    await this.#upkeep.checkpoint()
+  }
+
+  /**
+   * Closes the volume unless `refuse` says why not, and then throws what it says. It is asked
+   * between two batches: no write is acknowledged after it was, and those waiting get CLOSED.
+   *
+   * @throws {StoreError} CLOSED; VOLUME_BUSY: a vacuum is under way.
+   */
+  async closeUnless(refuse: () => StoreError | undefined): Promise<void> {
+    this.#checkOpen()
+    await this.#writer.between(async () => {
+      this.#checkOpen()
+      const refusal = this.#upkeep.isVacuuming ? busy(this.paths) : refuse()
+      if (refusal !== undefined) throw refusal
+      this.#condition.leave(this.#closedError())
+      this.#closing = this.#close()
+    })
+    await this.#closing
   }
 
   /** Answers what was submitted, leaves the files complete and closes them. Twice is harmless. */
@@ -341,39 +383,23 @@ export class Volume implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    this.#stop.abort()
-    await this.#vacuuming?.catch(() => 'whoever asked for it is told')
-    await this.#writer.drain()
-    this.#checkpointer[Symbol.dispose]()
-    this.#syncTimer?.[Symbol.dispose]()
-    if (this.#refuseWrite() === undefined) await this.#checkpointOrWarn(true)
-    await this.#mark.settled()
+    await this.#upkeep.close()
     await this.#generation[Symbol.asyncDispose]()
   }
 
-  /** Without the checkpoint the next start has more to scan; nothing else is lost. */
-  async #checkpointOrWarn(isClean: boolean): Promise<void> {
-    try {
-      await this.#checkpointer.run({ isClean })
-    } catch (error) {
-      const fields = { ...this.#name, error: String(error) }
-      this.#parts.logger.warn('volume.checkpoint_failed', fields)
-    }
+  get #generation(): Generation {
+    return this.#current.generation
   }
 
-  async #vacuum(options: VacuumOptions, signal: AbortSignal): Promise<VacuumResult> {
-    await checkVacuumSpace(this.#parts.disk, this.paths, this.#generation)
-    // The switch removes the mark; it must not appear after that.
-    await this.#mark.settled()
-    const result = await vacuumGeneration(this.#fileHost(), options, signal)
-    if (this.#isSealed) await this.#writer.between(() => this.#pack())
-    return result
-  }
-
-  /** Only while nothing is written: a delete meanwhile would be lost. */
-  async #pack(): Promise<void> {
-    const { map, version } = this.#generation
-    this.#generation.map = await PackedNeedleMap.build(map, { version, yieldTurn })
+  #submitPut(
+    put: Pick<PendingPut, 'needle' | 'spool' | 'isHeal'>,
+    signal: AbortSignal,
+  ): Promise<PutResult> {
+    const { needle, spool, isHeal } = put
+    const { id } = needle
+    return new Promise((resolve, reject) => {
+      this.#writer.submit({ kind: 'put', id, needle, spool, isHeal, signal, resolve, reject })
+    })
   }
 
   #withDefaults(attributes: NeedleAttributes): NeedleAttributes {
@@ -385,116 +411,32 @@ export class Volume implements AsyncDisposable {
     }
   }
 
+  #onRequest(): void {
+    this.#checkOpen()
+    this.#requestCount++
+  }
+
   #checkOpen(): void {
-    if (this.#closing === undefined) return
-    throw new StoreError('CLOSED', `volume ${this.paths.base} is closed`)
+    if (this.#closing !== undefined) throw this.#closedError()
   }
 
-  #checkWritable(): void {
-    const refusal = this.#refuseWrite()
-    if (refusal !== undefined) throw refusal
-  }
-
-  #refuseWrite(): StoreError | undefined {
-    if (this.#failure !== undefined) return this.#failure
-    const { damage } = this.recovery
-    if (damage !== undefined) return damaged(this.paths, damage)
-    if (this.#generation.log.isReadOnly) return wideOffsets(this.paths)
-    const isOld = this.#generation.version !== 3
-    if (isOld) return sealed(this.paths, 'has an old format; a vacuum makes it writable')
-    if (this.#generation.endBytes < DAT_END_MAX_BYTES) return undefined
-    return new StoreError('VOLUME_FULL', `${this.paths.dat} cannot grow any more`)
-  }
-
-  #refusePut(recordLength: number): StoreError | undefined {
-    if (this.#isSealed) return sealed(this.paths, 'is sealed')
-    const { endBytes } = this.#generation
-    const isFull =
-      endBytes >= this.#options.sizeMaxBytes || endBytes + recordLength > DAT_END_MAX_BYTES
-    if (!isFull) return this.#parts.space.refusePut(recordLength)
-    return new StoreError('VOLUME_FULL', `${this.paths.dat} has reached ${endBytes} bytes`)
-  }
-
-  #onSyncFailed(error: unknown): StoreError {
-    this.#failure ??= new StoreError(
-      'VOLUME_FAILED',
-      `${this.paths.base}: what the disk holds is unknown since ${String(error)}`,
-      { cause: error },
-    )
-    this.#parts.logger.error('volume.failed', { ...this.#name, error: String(error) })
-    this.#mark.write(error)
-    return this.#failure
-  }
-
-  #onSwitchFailed(error: unknown): StoreError {
-    this.#isHalfSwitched = true
-    return this.#onSyncFailed(error)
-  }
-
-  #onAppended(bytes: number): void {
-    this.#checkpointer.onAppended(bytes)
-    this.#parts.space.onAppended(bytes)
-    const { durability } = this.#options
-    if (durability.mode !== 'interval' || this.#syncTimer !== undefined) return
-    this.#syncTimer = this.#parts.clock.after(durability.intervalMs, () => {
-      this.#syncTimer = undefined
-      const { dat } = this.#generation
-      dat.datasync().catch((error: unknown) => this.#onSyncFailed(error))
-    })
-  }
-
-  get #name(): { readonly volume: string } {
-    return { volume: this.paths.base }
+  #closedError(): StoreError {
+    return new StoreError('CLOSED', `volume ${this.paths.base} is closed`)
   }
 
   #writerHost(): WriterHost {
     return {
       generation: () => this.#generation,
-      refuseWrite: () => this.#refuseWrite(),
-      refusePut: (bytes) => this.#refusePut(bytes),
-      onSyncFailed: (error) => this.#onSyncFailed(error),
-      onAppended: (bytes) => this.#onAppended(bytes),
+      refuseWrite: () => this.#condition.refuseWrite(),
+      refusePut: (bytes, isHeal) => this.#condition.refusePut(bytes, isHeal),
+      unpack: () => this.#upkeep.unpack(),
+      onSyncFailed: (error) => this.#condition.onSyncFailed(error),
+      onAppended: (bytes) => this.#upkeep.onAppended(bytes),
       makeRoom: () => this.#parts.space.makeRoom(),
       onIndexUnwritten: (error) => {
-        this.#parts.logger.warn('volume.index_unwritten', { ...this.#name, error: String(error) })
+        const fields = { volume: this.paths.base, error: String(error) }
+        this.#parts.logger.warn('volume.index_unwritten', fields)
       },
     }
-  }
-
-  /** The volume as checkpoints and vacuum see it. */
-  #fileHost(): VacuumHost & CheckpointHost {
-    return {
-      disk: this.#parts.disk,
-      logger: this.#parts.logger,
-      paths: this.paths,
-      isSealed: () => this.#isSealed,
-      replicaPlacement: () => this.replicaPlacement,
-      nowMs: () => this.#parts.clock.nowMs(),
-      generation: () => this.#generation,
-      between: (step) => this.#writer.between(step),
-      hold: (step) => this.#checkpointer.hold(step),
-      install: (next) => this.#install(next),
-      onSwitchFailed: (error) => this.#onSwitchFailed(error),
-      syncDat: (generation) => this.#syncDat(generation),
-    }
-  }
-
-  #install(next: Generation): void {
-    this.#generation.retire()
-    this.#generation = next
-    // The files the failed sync was about are gone, and these were synced and read back.
-    this.#failure = undefined
-  }
-
-  async #syncDat(generation: Generation): Promise<void> {
-    if (this.#options.durability.mode === 'fsync') return
-    // After a failed sync a second one may succeed, and means nothing; also if it came meanwhile.
-    if (this.#failure !== undefined) throw this.#failure
-    try {
-      await generation.dat.datasync()
-    } catch (error) {
-      throw this.#onSyncFailed(error)
-    }
-    if (this.#failure !== undefined) throw this.#failure
   }
 }

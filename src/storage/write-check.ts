@@ -1,5 +1,6 @@
+import { formatNeedleId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
-import { isStoreError } from '../base/store-error.ts'
+import { isStoreError, StoreError } from '../base/store-error.ts'
 import {
   decodeNeedle,
   decodeNeedleHeader,
@@ -9,7 +10,9 @@ import {
   recordBytes,
   TOMBSTONE_BYTES,
 } from '../format/needle.ts'
+import { decodeAttributes } from '../format/needle-attributes.ts'
 import { readFully } from '../runtime/disk.ts'
+import { attributesHash } from './attributes-hash.ts'
 import type { Generation } from './generation.ts'
 import type { NeedleLocation } from './needle-map.ts'
 import { cookieMismatch } from './needle-reader.ts'
@@ -46,6 +49,28 @@ export async function checkPutOverStored(
   return { kind: 'put', write: put, recordBytes: put.needle.recordBytes }
 }
 
+/**
+ * As `checkPutOverStored`, for a needle from another copy; `location` is undefined when nothing is
+ * known under its id. A deletion wins: whoever healed over it would bring back what was deleted.
+ */
+export async function checkHeal(
+  generation: Generation,
+  put: PendingPut,
+  location: NeedleLocation | undefined,
+): Promise<BatchEntry | undefined> {
+  if (location?.isDeleted) {
+    const why = `needle ${formatNeedleId(put.id)} was deleted here`
+    put.reject(new StoreError('NEEDLE_NOT_FOUND', why))
+    return undefined
+  }
+  if (location !== undefined && (await isHealed(generation, put, location))) {
+    const { checksum, dataBytes } = put.needle
+    put.resolve({ checksum, dataBytes, isUnchanged: true })
+    return undefined
+  }
+  return { kind: 'put', write: put, recordBytes: put.needle.recordBytes }
+}
+
 /** As `checkPutOverStored`, for a delete of an id that is live. */
 export async function checkDelete(
   generation: Generation,
@@ -66,6 +91,31 @@ export async function checkDelete(
     cookie: header?.cookie ?? write.cookie ?? 0,
     checksum: checksum.length === NEEDLE_CHECKSUM_BYTES ? checksum.readUInt32BE(0) : 0,
     freedBytes: recordBytes(location.sizeBytes, generation.version),
+  }
+}
+
+/** Whether the record there is that needle already, its cookie included; its times do not count. */
+async function isHealed(
+  generation: Generation,
+  put: PendingPut,
+  location: NeedleLocation,
+): Promise<boolean> {
+  const { needle } = put
+  const length = recordBytes(location.sizeBytes, generation.version)
+  // What is too large to be compared in one piece is written again.
+  if (length > LIMITS.wholeReadMax.value || needle.dataBytes !== needle.data.length) return false
+  try {
+    const bytes = await readFully(generation.dat, length, location.offsetBytes)
+    const old = decodeNeedle(bytes, 0, generation.version)
+    const isThatNeedle =
+      old.hasId(put.id) && old.cookie === needle.cookie && old.sizeBytes === location.sizeBytes
+    if (!isThatNeedle || !old.data.equals(needle.data)) return false
+    const { ttl } = generation.superBlock
+    const wanted = decodeAttributes(needle.attributes, 0, needle.attributes.length)
+    return attributesHash(old.attributes(), ttl) === attributesHash(wanted, ttl)
+  } catch (error) {
+    if (isStoreError(error, 'NEEDLE_CORRUPT')) return false
+    throw error
   }
 }
 

@@ -103,6 +103,22 @@ export class VolumeModel {
     )
   }
 
+  /** As a copy that has the needle would; where it was deleted nothing may come of it. */
+  async heal(id: number, data = this.#randomData()): Promise<void> {
+    const input = { id: toId(id), cookie: cookieOf(id), data, attributes: {}, isHeal: true }
+    await this.#write(id, data, (volume) => volume.put(input, SIGNAL))
+  }
+
+  /** Reads everything; the files beside `.dat` may lack what a failing disk has kept from them. */
+  async scrub(): Promise<void> {
+    const { volume } = this
+    if (volume === undefined) return
+    for await (const { findings } of volume.scrub({}, SIGNAL)) {
+      const found = findings.find(({ kind }) => kind !== 'index')
+      if (found !== undefined) throw new Error(`a scrub finds ${found.kind}: ${found.message}`)
+    }
+  }
+
   async putStream(id: number, data: Buffer): Promise<void> {
     async function* pieces(): AsyncGenerator<Buffer> {
       for (let at = 0; at < data.length; at += 1_000_000) yield data.subarray(at, at + 1_000_000)
@@ -172,7 +188,8 @@ export class VolumeModel {
       // Only where the volume cannot know what is on disk may a failed write show up later.
       const isUndecided = error instanceof PowerCut || isStoreError(error, 'VOLUME_FAILED')
       if (!isUndecided) entry.maybe.pop()
-      const isRefused = isStoreError(error, 'VOLUME_SEALED', 'VOLUME_FULL', 'OVERLOADED')
+      const refusals = ['VOLUME_SEALED', 'VOLUME_FULL', 'OVERLOADED', 'NEEDLE_NOT_FOUND'] as const
+      const isRefused = isStoreError(error, ...refusals)
       if (!isRefused && !(this.mayFail && isFault(error))) throw error
     } finally {
       this.#busy.delete(id)

@@ -24,6 +24,8 @@ export async function runVolumeScenario(seed: number): Promise<void> {
 const STEPS: readonly (readonly [weight: number, run: (model: VolumeModel) => Promise<void>])[] = [
   [30, putOne],
   [12, deleteOne],
+  [6, healOne],
+  [3, (model) => model.scrub()],
   [20, crowd],
   [6, (model) => model.check()],
   [5, vacuum],
@@ -56,13 +58,20 @@ async function deleteOne(model: VolumeModel): Promise<void> {
   if (id !== undefined) await model.delete(id)
 }
 
+async function healOne(model: VolumeModel): Promise<void> {
+  const id = model.pickId()
+  if (id !== undefined) await model.heal(id)
+}
+
 /** Several writes at once: they share batches. */
 async function crowd(model: VolumeModel): Promise<void> {
   const writes: Promise<void>[] = []
   for (let count = model.prng.between(2, 6); count > 0; count--) {
     const id = model.pickId()
     if (id === undefined) break
-    writes.push(model.prng.chance(0.75) ? model.put(id) : model.delete(id))
+    const kind = model.prng.below(8)
+    if (kind === 0) writes.push(model.heal(id))
+    else writes.push(kind <= 5 ? model.put(id) : model.delete(id))
   }
   await allSettled(writes)
 }
@@ -71,7 +80,8 @@ async function vacuum(model: VolumeModel): Promise<void> {
   const { volume } = model
   if (volume === undefined || volume.state === 'failed') return
   const tombstones = model.prng.chance(0.5) ? 'keep' : 'drop'
-  const running = volume.vacuum({ tombstones }, new AbortController().signal)
+  const options = { tombstones, skipsDamage: model.prng.chance(0.4) } as const
+  const running = volume.vacuum(options, new AbortController().signal)
   await model.tolerate(running)
 }
 

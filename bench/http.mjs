@@ -41,7 +41,7 @@ async function assign(masterUrl, count) {
 }
 
 /** Stores files of 1 KiB and writes their paths into a file, one a line. */
-async function fill(masterUrl, pathsFile) {
+export async function fill(masterUrl, pathsFile) {
   const { volume, first, url } = await assign(masterUrl, FILES)
   const paths = Array.from({ length: FILES }, (_, i) => `/${volume},${evenHex(first + i)}${COOKIE}`)
   const body = randomBytes(BYTES)

@@ -23,6 +23,11 @@ export async function startProcess(command, args, isReady, options = {}) {
   return {
     pid: child.pid,
     ready,
+    /** At once, without a chance to finish anything. */
+    async kill() {
+      child.kill('SIGKILL')
+      await ended
+    },
     async [Symbol.asyncDispose]() {
       child.kill('SIGTERM')
       await ended

@@ -1,9 +1,10 @@
-// Usage: npm run bench -- engine|http|sdk [--quick]. Prints figures beside their baselines and
-// never fails. TMPDIR says on which disk.
+// Usage: npm run bench -- engine|http|sdk|repair [--quick]. Prints figures beside their baselines
+// and never fails. TMPDIR says on which disk.
 import { execFileSync } from 'node:child_process'
 import { benchAppends, benchNeedleMap, benchOpening, benchReads } from './engine.mjs'
 import { benchHttp } from './http.mjs'
 import { summarize } from './measure.mjs'
+import { benchRepair } from './repair.mjs'
 import { benchSdk } from './sdk.mjs'
 
 const [name = 'engine', ...flags] = process.argv.slice(2)
@@ -19,6 +20,7 @@ const BENCHES = {
   },
   http: () => benchHttp(isQuick, parts),
   sdk: () => benchSdk(isQuick),
+  repair: () => benchRepair(isQuick, parts),
 }
 
 const bench = BENCHES[name]

@@ -19,7 +19,18 @@ export type {
 } from './client/client-api.ts'
 export type { ClientDefaults, ConnectOptions } from './client/client-config.ts'
 export { type ClientParts, HayloftClient } from './client/hayloft-client.ts'
+export type {
+  Alert,
+  ClusterHealth,
+  DurabilityReport,
+  JobKind,
+  JobRequest,
+  JobsApi,
+  JobTarget,
+  JobView,
+} from './net/jobs-api.ts'
 export {
+  type RepairOptions,
   type RunningServer,
   type StartServerOptions,
   startServer,

@@ -34,10 +34,13 @@ import { RESERVED_SEGMENTS } from '../src/namespace/file-name.ts'
 import { CLUSTER_AUTH_HEADER } from '../src/net/cluster-auth.ts'
 import { CODE_TRAILER } from '../src/net/error-maps.ts'
 import { GrpcServer } from '../src/net/grpc-server.ts'
+import { ALERT_CODES, JOB_KINDS } from '../src/net/jobs-api.ts'
+import { jobsService } from '../src/net/serve-jobs.ts'
 import { masterService } from '../src/net/serve-master.ts'
 import { volumeService } from '../src/net/serve-volume.ts'
 import { silentLogger } from '../src/runtime/logger.ts'
 import { makeCliContext } from './support/cli-run.ts'
+import { FakeJobs } from './support/fake-jobs-api.ts'
 import { FakeMaster } from './support/fake-master-api.ts'
 import { FakeVolume } from './support/fake-volume-api.ts'
 import { golden } from './support/golden.ts'
@@ -199,6 +202,11 @@ describe('docs/CLI.md', () => {
     expect(flags.filter((flag) => !hasFlag(text, flag))).toEqual([])
   })
 
+  test('has every kind of job, in the order in which job run lists them', () => {
+    const kinds = tableRows(section(page, 'job'), 'kind').map(([kind = '']) => unquoted(kind))
+    expect(kinds).toEqual(JOB_KINDS)
+  })
+
   test('names no option that no command has', () => {
     const known = new Set(commands.flatMap(({ flags }) => flags))
     const named = Array.from(page.matchAll(/(?<![\w-])--[a-z][a-z-]*/g), ([flag]) => flag)
@@ -207,11 +215,27 @@ describe('docs/CLI.md', () => {
   })
 })
 
+describe('docs/OPERATIONS.md', () => {
+  const rows = tableRows(section(readPage('docs/OPERATIONS.md'), 'Alerts'), 'code')
+
+  test('has every alert, and says what to do about it', () => {
+    expect(rows.map(([code = '']) => unquoted(code))).toEqual(ALERT_CODES)
+    for (const [code, meaning, advice] of rows) {
+      expect(meaning, code).toMatch(/^.{20,}$/)
+      expect(advice, code).toMatch(/^.{20,}$/)
+    }
+  })
+})
+
 describe('docs/GRPC.md', () => {
   const page = readPage('docs/GRPC.md')
 
   test('has every method with its kind and the policy of the code', async () => {
-    const services = [masterService(new FakeMaster()), volumeService(new FakeVolume())]
+    const services = [
+      masterService(new FakeMaster()),
+      jobsService(new FakeJobs()),
+      volumeService(new FakeVolume()),
+    ]
     const clock = new SimClock()
     const parts = { logger: silentLogger, clock, secret: undefined, tls: undefined }
     await using server = await GrpcServer.open(parts, { host: '127.0.0.1', port: 0, services })
@@ -236,6 +260,11 @@ describe('docs/GRPC.md', () => {
   test('names the trailer and the metadata that are used', () => {
     expect(section(page, 'Errors')).toContain(`\`${CODE_TRAILER}\``)
     expect(section(page, 'Who may call what')).toContain(`\`${CLUSTER_AUTH_HEADER}\``)
+    const { methods } = volumeService(new FakeVolume())
+    for (const [name, method] of Object.entries(methods)) {
+      const isNamed = section(page, 'Bounds').includes(`\`${name}\``)
+      expect([name, isNamed]).toEqual([name, method.kind === 'unary' && method.isLong])
+    }
     for (const limit of ['grpcCallMs', 'grpcCallsMax']) {
       expect(section(page, 'Bounds')).toContain(`\`${limit}\``)
       expect(Object.keys(LIMITS)).toContain(limit)

@@ -273,4 +273,58 @@ export const NET_LIMITS = {
     reason: 'a thousand slow readers of large needles, two pieces each, or 256 of a mebibyte',
     atLimit: 'the next answer waits',
   },
+  frozenWriteMs: {
+    value: 10_000,
+    unit: 'milliseconds',
+    reason: 'a volume is held still while its last records are copied: a second, with a margin',
+    atLimit: 'the volume thaws by itself; a write that waited so long fails with VOLUME_BUSY',
+  },
+  frozenReplicaMs: {
+    value: 2000,
+    unit: 'milliseconds',
+    reason: 'whoever sends a copy has an answer within its own deadline, and knows what happened',
+    atLimit: 'the copy is refused with VOLUME_BUSY, and sent again',
+  },
+  frozenWritesMax: {
+    value: 16_384,
+    unit: 'writes',
+    reason: 'as many as a volume queues when it is not held still',
+    atLimit: 'the write fails at once with OVERLOADED',
+  },
+  replicaWriteMs: {
+    value: 3000,
+    unit: 'milliseconds',
+    reason: 'a busy disk syncs within a second; clients are to have another volume within ten',
+    atLimit: 'the copy counts as failed, with the time its bytes need at the least rate added',
+  },
+  replicaRateMin: {
+    value: 4 * MIB,
+    unit: 'bytes a second',
+    reason: 'what a large body gets of a gigabit that thirty others use too',
+    atLimit: 'the copy counts as failed',
+  },
+  slowPeerMs: {
+    value: 2000,
+    unit: 'milliseconds',
+    reason: 'a server that hangs is not worth three seconds of each write; it may soon be back',
+    atLimit: 'one write tries the server again, and the others follow once it has answered',
+  },
+  dirtyRecordMs: {
+    value: 3000,
+    unit: 'milliseconds',
+    reason: 'a master that has to be elected first is there within this time',
+    atLimit: 'the write fails with REPLICATION_FAILED',
+  },
+  dirtyRecordsKept: {
+    value: 10_000,
+    unit: 'needles',
+    reason: 'what the master is told later, since it could not be reached or nobody waits for it',
+    atLimit: 'a further one is dropped: the copies are compared from time to time in any case',
+  },
+  readElsewhereMs: {
+    value: 3000,
+    unit: 'milliseconds',
+    reason: 'longer than any healthy disk takes for a needle',
+    atLimit: 'the next copy is asked',
+  },
 } as const satisfies Readonly<Record<string, Limit>>

@@ -59,6 +59,9 @@ export const ERROR_CODES = {
   UNAUTHENTICATED: 'the caller has not shown that it knows the cluster secret',
   LISTEN_FAILED: 'the address cannot be listened on',
   METADATA_CORRUPT: 'a stored row of metadata cannot be read as such',
+  JOB_NOT_FOUND: 'no job has this number',
+  JOB_LEASE_LOST: 'the worker was silent for too long; the job belongs to another one now',
+  VOLUME_CHANGED: 'the volume is not what the command was conditional on; nothing was changed',
   METADATA_CONFLICT: 'a row is not what the change was conditional on; nothing was changed',
 } as const
 

@@ -13,7 +13,7 @@ export const MASTER_DEFAULT = `127.0.0.1:${MASTER_PORT}`
 export function addClusterOptions(command: Command): Command {
   command
     .option('--master <addresses>', 'masters, host:port with commas between', MASTER_DEFAULT)
-    .option('--secret-file <file>', 'cluster secret, where the cluster asks for tokens')
+    .option('--secret-file <file>', 'cluster secret, for orders, and where files need tokens')
   return addTlsOptions(command)
 }
 

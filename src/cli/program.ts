@@ -3,14 +3,18 @@ import { Command, CommanderError } from 'commander'
 import { isStoreError } from '../base/store-error.ts'
 import { registerBench } from './commands/bench.ts'
 import { registerCheck } from './commands/check.ts'
+import { registerCollection } from './commands/collection.ts'
 import { registerDump } from './commands/dump.ts'
+import { registerDurability } from './commands/durability.ts'
 import { registerExport } from './commands/export.ts'
 import { registerFix } from './commands/fix.ts'
 import { registerGet } from './commands/get.ts'
 import { registerImport } from './commands/import.ts'
+import { registerJob } from './commands/job.ts'
 import { registerLookup } from './commands/lookup.ts'
 import { registerMaster } from './commands/master.ts'
 import { registerNames } from './commands/names.ts'
+import { registerNode } from './commands/node.ts'
 import { registerPack } from './commands/pack.ts'
 import { registerPut } from './commands/put.ts'
 import { registerRm } from './commands/rm.ts'
@@ -18,6 +22,7 @@ import { registerServer } from './commands/server.ts'
 import { registerStatus } from './commands/status.ts'
 import { registerVacuum } from './commands/vacuum.ts'
 import { registerVolume } from './commands/volume.ts'
+import { registerWorker } from './commands/worker.ts'
 import type { CliContext } from './context.ts'
 import { EXIT } from './exit.ts'
 import { prepareSettings } from './settings.ts'
@@ -33,6 +38,7 @@ const COMMANDS: readonly Register[] = [
   registerServer,
   registerMaster,
   registerVolume,
+  registerWorker,
   registerPut,
   registerGet,
   registerRm,
@@ -40,6 +46,10 @@ const COMMANDS: readonly Register[] = [
   registerNames,
   registerImport,
   registerStatus,
+  registerDurability,
+  registerJob,
+  registerNode,
+  registerCollection,
   registerBench,
   registerCheck,
   registerFix,

@@ -1,8 +1,16 @@
 import { quote, StoreError } from '../base/store-error.ts'
 import { formatBytes, parseBytes } from '../base/units.ts'
+import { formatDuration } from './durations.ts'
 
 const PORT_MAX = 65_535
 const GRPC_PORT_OFFSET = 10_000
+const DURATION_MS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+}
 const ADDRESS =
   /^(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)(?::(\d{1,5})(?:\.(\d{1,5}))?)?$/i
 
@@ -28,6 +36,22 @@ export function readSize(flag: string, text: string, { min, max }: Bounds): numb
   const value = parseBytes(text)
   if (value >= min && value <= max) return value
   throw invalidSetting(flag, text, `it must be from ${formatBytes(min)} to ${formatBytes(max)}`)
+}
+
+/** A number, fractions allowed. @throws {StoreError} CONFIG_INVALID */
+export function readNumber(flag: string, text: string, { min, max }: Bounds): number {
+  const value = /^\d{1,15}(?:\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN
+  if (value >= min && value <= max) return value
+  throw invalidSetting(flag, text, `it must be a number from ${min} to ${max}`)
+}
+
+/** `500ms`, `30s`, `15m`, `2h` or `14d`, in milliseconds. @throws {StoreError} CONFIG_INVALID */
+export function readDurationMs(flag: string, text: string, { min, max }: Bounds): number {
+  const [, digits = '', unit = ''] = /^(\d{1,9}(?:\.\d{1,3})?) ?(ms|s|m|h|d)$/.exec(text) ?? []
+  const value = Math.round(Number(digits) * (DURATION_MS[unit] ?? Number.NaN))
+  if (digits !== '' && value >= min && value <= max) return value
+  const range = `from ${formatDuration(min)} to ${formatDuration(max)}`
+  throw invalidSetting(flag, text, `it must be a time like 30s, 15m, 2h or 14d, ${range}`)
 }
 
 /** @throws {StoreError} CONFIG_INVALID */

@@ -1,33 +1,43 @@
 import { formatBytes } from '../base/units.ts'
+import type { ClusterHealth } from '../net/jobs-api.ts'
 import type { ClusterStatistics, MasterStatus, Topology, TopologyNode } from '../net/master-api.ts'
+import { formatDuration } from './durations.ts'
+import { choresLine, healthLines } from './health-report.ts'
 
 export interface ClusterView {
   readonly status: MasterStatus
   readonly statistics: ClusterStatistics
   readonly topology: Topology
+  /** Undefined: no master leads, so nobody knows. */
+  readonly health: ClusterHealth | undefined
+  readonly nowMs: number
 }
 
 const HEADINGS = ['NODE', 'STATE', 'PLACE', 'VOLUMES', 'FILES', 'LIVE', 'GARBAGE', 'FREE'] as const
 /** These are numbers, which are compared by their last digit. */
 const RIGHT_FROM = 3
 
-/** The cluster for people: a line for its health, a row for each volume server. */
-export function statusLines({ status, statistics, topology }: ClusterView): readonly string[] {
-  const rows = topology.nodes.map(nodeRow)
+/** The cluster for people: its health first, then a line for each volume server. */
+export function statusLines(view: ClusterView): readonly string[] {
+  const { status, statistics, topology, health, nowMs } = view
+  const rows = topology.nodes.map((node) => nodeRow(node, nowMs))
   return [
-    healthLine(status, statistics),
+    ...(health === undefined ? ['red: there is no leader'] : healthLines(health, nowMs)),
     `cluster ${status.clusterId}, leader ${status.leader || 'none'}, epoch ${status.epoch}`,
     '',
     ...table([HEADINGS, ...rows]),
     '',
     totalLine(statistics),
+    ...(health === undefined ? [] : [choresLine(health)]),
   ]
 }
 
 /** One document with the same facts, for programs. */
-export function statusDocument({ status, statistics, topology }: ClusterView): unknown {
+export function statusDocument(view: ClusterView): unknown {
+  const { status, statistics, topology, health } = view
   return {
-    healthy: isHealthy(status, statistics),
+    healthy: isHealthy(view),
+    health,
     ...status,
     ...statistics,
     nodes: topology.nodes.map((node) => ({
@@ -37,26 +47,30 @@ export function statusDocument({ status, statistics, topology }: ClusterView): u
       dataCenter: node.location.dataCenter,
       rack: node.location.rack,
       state: node.state,
+      downSinceMs: node.downSinceMs,
+      isFlapping: node.isFlapping,
+      isDraining: node.isDraining,
       ...sumOf(node),
     })),
   }
 }
 
-export function isHealthy(status: MasterStatus, statistics: ClusterStatistics): boolean {
-  const isComplete = statistics.nodesUp === statistics.nodeCount && statistics.volumesAtRisk === 0
-  return isComplete && status.leader !== '' && !status.isWarming
+/** Green: everything has all its copies, and nobody has to look at anything. */
+export function isHealthy({ health }: ClusterView): boolean {
+  return health?.color === 'green'
 }
 
-function healthLine(status: MasterStatus, statistics: ClusterStatistics): string {
-  if (isHealthy(status, statistics)) return 'healthy: every volume has all its copies'
-  const { nodeCount, nodesUp, volumesAtRisk } = statistics
-  const reasons = [
-    status.leader === '' ? 'there is no leader' : '',
-    status.isWarming ? 'the master waits for its volume servers' : '',
-    nodesUp < nodeCount ? `${nodeCount - nodesUp} of ${nodeCount} nodes are not up` : '',
-    volumesAtRisk > 0 ? `${volumesAtRisk} volumes have fewer copies than they should` : '',
+/** `up`, `down 4 min`, `up, draining`. */
+export function nodeState(node: TopologyNode, nowMs: number): string {
+  const { state, downSinceMs, isFlapping, isDraining } = node
+  const isDown = state === 'down' && downSinceMs > 0
+  return [
+    isDown ? `down ${formatDuration(nowMs - downSinceMs)}` : state,
+    isFlapping ? 'flapping' : '',
+    isDraining ? 'draining' : '',
   ]
-  return `at risk: ${reasons.filter((reason) => reason !== '').join('; ')}`
+    .filter((part) => part !== '')
+    .join(', ')
 }
 
 function totalLine(statistics: ClusterStatistics): string {
@@ -66,12 +80,12 @@ function totalLine(statistics: ClusterStatistics): string {
   return `${files}, ${garbage}; ${formatBytes(freeBytes)} of ${formatBytes(totalBytes)} free`
 }
 
-function nodeRow(node: TopologyNode): readonly string[] {
+function nodeRow(node: TopologyNode, nowMs: number): readonly string[] {
   const { volumes, liveNeedles, liveBytes, garbageBytes, freeBytes } = sumOf(node)
   const { url, dataCenter, rack } = node.location
   return [
     url,
-    node.state,
+    nodeState(node, nowMs),
     `${dataCenter}/${rack}`,
     String(volumes),
     String(liveNeedles),

@@ -13,7 +13,7 @@ import type { GrowthAhead } from './growth-ahead.ts'
 import { formatLayoutKey, isInPlace, type LayoutKey, type PlaceFilter } from './layout-key.ts'
 import type { Sequencer } from './sequencer.ts'
 import type { Choice, Strategy } from './strategies.ts'
-import { type Candidate, freshVolumeBytes } from './volume-layout.ts'
+import { ALL_GRADES, type Candidate, freshVolumeBytes, type Grade } from './volume-layout.ts'
 import type { WarmUp } from './warm-up.ts'
 
 /** Makes tokens that allow the writes of a lease. */
@@ -57,7 +57,8 @@ interface Wish {
 /**
  * Gives out leases: chooses a volume that can take the write, makes one if there is none, and
  * carves ids for it. As long as some servers have room for the copies that are asked for, an assign
- * waits rather than fails.
+ * waits rather than fails. A volume some of whose copies are out of reach, or may differ, is given
+ * only to a collection that takes what it can get, and only when there is no other.
  */
 export class Assigner {
   readonly #parts: AssignerParts
@@ -83,7 +84,7 @@ export class Assigner {
     const choice = await this.#chooseOrMake(wish, signal)
     const { volumeId, copies } = choice.candidate
     const firstNeedleId = await sequencer.take(request.count, signal)
-    if (!state.topology.hasVolume(volumeId)) {
+    if (!state.hasVolume(volumeId)) {
       throw new StoreError('NO_WRITABLE_VOLUME', `volume ${volumeId} was deleted just now`)
     }
     const volumeBytes = freshVolumeBytes(this.#config.volumeSizeMaxBytes)
@@ -124,7 +125,8 @@ export class Assigner {
    * made: undefined. Where the disks are what is too full, that would not help: any with some room.
    */
   #choose(wish: Wish): Choice | undefined {
-    const all = this.#candidates(wish)
+    const good = this.#candidates(wish, ['good'])
+    const all = good.length > 0 ? good : this.#candidates(wish, ['spared'])
     const { strategy } = this.#parts
     const expectedBytes = this.#expectedBytes(wish)
     const roomy = all.filter((candidate) => candidate.remainingBytes >= expectedBytes)
@@ -134,9 +136,19 @@ export class Assigner {
     return strategy.choose(all, wish.request.key)
   }
 
-  #candidates({ key, place, request }: Wish): Candidate[] {
+  #candidates({ key, place, request }: Wish, grades: readonly Grade[]): Candidate[] {
     const layout = this.#parts.state.layout(key)
-    return layout?.candidates(place, new Set(request.excludedVolumeIds)) ?? []
+    return layout?.candidates(place, new Set(request.excludedVolumeIds), grades) ?? []
+  }
+
+  /** Where no volume could be made: whatever may do. */
+  #chooseAny(wish: Wish): Choice | undefined {
+    const { strategy, collections } = this.#parts
+    const whole = this.#candidates(wish, ['good', 'spared', 'cut'])
+    const choice = strategy.choose(whole, wish.request.key)
+    if (choice !== undefined) return choice
+    if (collections.writePolicyOf(wish.key.collection) !== 'best-effort') return undefined
+    return strategy.choose(this.#candidates(wish, ['partial']), wish.request.key)
   }
 
   /** Makes one, if need be; where that fails, any volume with some room will do. */
@@ -146,8 +158,9 @@ export class Assigner {
     try {
       return await this.#waitForVolume(wish, signal)
     } catch (error) {
-      const any = this.#parts.strategy.choose(this.#candidates(wish), wish.request.key)
-      if (any === undefined || !isStoreError(error, ...NO_ROOM)) throw error
+      if (!isStoreError(error, ...NO_ROOM)) throw error
+      const any = this.#chooseAny(wish)
+      if (any === undefined) throw error
       return any
     }
   }
@@ -197,17 +210,20 @@ export class Assigner {
    * Where there are as many volumes with room as there may be, no more are made for callers who
    * exclude them all, or who announce more bytes than they write: one of those there has to do.
    *
-   * @throws {StoreError} NO_WRITABLE_VOLUME: all of them were excluded.
+   * @throws {StoreError} NO_WRITABLE_VOLUME: all were excluded, or have copies that may differ.
    */
   #chooseUnsparing({ key, place, request }: Wish): Choice | undefined {
     const layout = this.#parts.state.layout(key)
-    const there = layout?.candidates(place, new Set(), 'reported') ?? []
-    if (there.length < this.#config.growth.writableMax) return undefined
+    const countMax = this.#config.growth.writableMax
+    const count = layout?.candidatesOnReports(place, ALL_GRADES).length ?? 0
+    if (count < countMax) return undefined
     const excluded = new Set(request.excludedVolumeIds)
+    const there = layout?.candidatesOnReports(place) ?? []
     const left = there.filter(({ volumeId }) => !excluded.has(volumeId))
     const choice = this.#parts.strategy.choose(left, request.key)
     if (choice !== undefined) return choice
-    throw new StoreError('NO_WRITABLE_VOLUME', `all ${there.length} volumes were excluded`)
+    const why = 'were excluded, or their copies are being made equal'
+    throw new StoreError('NO_WRITABLE_VOLUME', `all ${count} volumes ${why}`)
   }
 
   /** Servers where the caller wants to write first, then the strategy's, then by chance. */

@@ -26,6 +26,34 @@ export interface GrowthConfig {
   readonly checkMs: number
 }
 
+/** What the master sees to without being asked, and how patient it is. */
+export interface RepairConfig {
+  /** A server that is down for so long has lost its copies: others are made. */
+  readonly delayMs: number
+  /** All volumes are looked at this often. */
+  readonly checkMs: number
+  /** Servers further apart than this share of their disks in use are evened out. */
+  readonly massShare: number
+  /** Volumes with more garbage than this are rewritten: 0 to 1. */
+  readonly garbageThreshold: number
+  /** Every copy is read and checked in this time. */
+  readonly scrubEveryMs: number
+  /** Rest for each unit of work, of jobs that nobody waits for. */
+  readonly politeness: number
+  /** A worker that is silent for so long has lost its job. */
+  readonly leaseMs: number
+  /** Servers that differ by more than this share of their disks in use are evened out. */
+  readonly rebalanceSpread: number
+  /** Jobs at once of the worker that runs beside this master; 0: none. */
+  readonly workers: number
+  /** Going down so often within `flapWindowMs` is flapping, until up for `flapCalmMs`. */
+  readonly flapCount: number
+  readonly flapWindowMs: number
+  readonly flapCalmMs: number
+  /** A server that is up for less is taken to have been down all the time. */
+  readonly upAgainMs: number
+}
+
 export interface MasterConfig {
   /** Holds the metadata and the cluster secret. */
   readonly dir: string
@@ -41,11 +69,12 @@ export interface MasterConfig {
   readonly volumeSizeMaxBytes: number
   readonly heartbeatMs: number
   readonly growth: GrowthConfig
+  readonly repair: RepairConfig
   /** After a start, volume servers known from before are waited for at most so long. */
   readonly warmUpMaxMs: number
   /** An assign waits so long for the end of the warm-up before it is refused. */
   readonly warmUpWaitMs: number
-  /** A server not heard of for so long is not waited for at a start any more. */
+  /** A server not heard of for so long is not waited for any more, and its copies do not count. */
   readonly forgetNodeMs: number
   readonly leaseMs: number
   readonly needsWriteTokens: boolean
@@ -54,6 +83,8 @@ export interface MasterConfig {
   readonly secret: Buffer | undefined
   /** Undefined: in the clear. */
   readonly tls: TlsKeys | undefined
+  /** While another master uses the directory, wait for it to be gone instead of failing. */
+  readonly isStandby: boolean
 }
 
 /** As people write it: numbers may be text, sizes like `30GiB`, what is left out has a default. */
@@ -75,7 +106,9 @@ export interface RawMasterConfig {
   readonly needsReadTokens?: boolean | undefined
   readonly secret?: Buffer | undefined
   readonly tls?: TlsKeys | undefined
+  readonly standby?: boolean | undefined
   readonly growth?: Readonly<Partial<Record<keyof GrowthConfig, number | string>>> | undefined
+  readonly repair?: Readonly<Partial<Record<keyof RepairConfig, number | string>>> | undefined
 }
 
 const GRPC_PORT_OFFSET = 10_000
@@ -101,6 +134,7 @@ export function readMasterConfig(raw: RawMasterConfig): MasterConfig {
     }),
     heartbeatMs: whole('heartbeatMs', raw.heartbeatMs, 5000, [10, 600_000]),
     growth: readGrowth(raw.growth ?? {}),
+    repair: readRepair(raw.repair ?? {}),
     warmUpMaxMs: whole('warmUpMaxMs', raw.warmUpMaxMs, 30_000, [0, 3_600_000]),
     warmUpWaitMs: whole('warmUpWaitMs', raw.warmUpWaitMs, 3000, [0, 60_000]),
     forgetNodeMs: whole('forgetNodeMs', raw.forgetNodeMs, 7 * DAY_MS, [60_000, 3650 * DAY_MS]),
@@ -109,6 +143,7 @@ export function readMasterConfig(raw: RawMasterConfig): MasterConfig {
     needsReadTokens: flag('needsReadTokens', raw.needsReadTokens),
     secret: raw.secret,
     tls: raw.tls,
+    isStandby: flag('standby', raw.standby),
   })
 }
 
@@ -130,6 +165,28 @@ function readGrowth(raw: NonNullable<RawMasterConfig['growth']>): GrowthConfig {
     allocateMs: whole('growth.allocateMs', raw.allocateMs, 3000, [10, 600_000]),
     idleMs: whole('growth.idleMs', raw.idleMs, 600_000, [0, 30 * DAY_MS]),
     checkMs: whole('growth.checkMs', raw.checkMs, 5000, [10, 3_600_000]),
+  })
+}
+
+function readRepair(raw: NonNullable<RawMasterConfig['repair']>): RepairConfig {
+  const ms = (name: keyof RepairConfig, standard: number, range: Range) =>
+    whole(`repair.${name}`, raw[name], standard, range)
+  const share = (name: keyof RepairConfig, standard: number) =>
+    decimal(`repair.${name}`, raw[name], standard, [0.01, 1])
+  return Object.freeze({
+    delayMs: ms('delayMs', 900_000, [0, 30 * DAY_MS]),
+    checkMs: ms('checkMs', 5000, [10, 3_600_000]),
+    massShare: share('massShare', 0.2),
+    garbageThreshold: share('garbageThreshold', 0.3),
+    scrubEveryMs: ms('scrubEveryMs', 14 * DAY_MS, [1000, 3650 * DAY_MS]),
+    politeness: decimal('repair.politeness', raw.politeness, 4, [0, 1000]),
+    leaseMs: ms('leaseMs', 10_000, [100, 3_600_000]),
+    rebalanceSpread: share('rebalanceSpread', 0.1),
+    workers: whole('repair.workers', raw.workers, 2, [0, 1000]),
+    flapCount: whole('repair.flapCount', raw.flapCount, 3, [2, 1000]),
+    flapWindowMs: ms('flapWindowMs', 600_000, [10, DAY_MS]),
+    flapCalmMs: ms('flapCalmMs', 300_000, [0, DAY_MS]),
+    upAgainMs: ms('upAgainMs', 60_000, [0, DAY_MS]),
   })
 }
 

@@ -11,17 +11,23 @@ import { KeyedMutex } from '../runtime/keyed-mutex.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Random } from '../runtime/random.ts'
 import { type AssignedBytes, roomBytes } from './assigned-bytes.ts'
+import type { BrokenLinks } from './broken-links.ts'
 import type { ClusterState } from './cluster-state.ts'
 import type { GrowthConfig } from './config.ts'
 import { Deadline, orCancelled } from './deadline.ts'
 import { GrowthRemains } from './growth-remains.ts'
 import { ANYWHERE, formatLayoutKey, type LayoutKey, type PlaceFilter } from './layout-key.ts'
 import { choosePlacement, type PlacementServer } from './placement.ts'
+import { takesVolumes } from './placement-servers.ts'
 import type { NodeView } from './topology.ts'
 import { VolumeIds } from './volume-ids.ts'
+import { ALL_GRADES } from './volume-layout.ts'
+import type { VolumeSets } from './volume-sets.ts'
 
 export interface GrowthParts {
   readonly state: ClusterState
+  readonly sets: Pick<VolumeSets, 'create' | 'forgetVolume'>
+  readonly links: Pick<BrokenLinks, 'count' | 'isCut'>
   readonly coordinator: Pick<Coordinator, 'allocateBlock' | 'epoch'>
   readonly connect: ConnectVolume
   readonly clock: Clock
@@ -38,8 +44,11 @@ const SUSPECT_LOAD = 1_000_000
 /**
  * Makes volumes. Each is made on all its servers or not at all, one at a time for each layout,
  * under an id that was durable as taken before any server heard of it. Nothing is assigned to a
- * volume until every copy was acknowledged; what is left of one that failed is held back for ever
- * and removed when its servers can be reached.
+ * volume until every copy was acknowledged and is durably a member; what is left of one that failed
+ * is held back for ever, counts as deleted, and is removed when its servers can be reached.
+ *
+ * Servers that come and go too often are used only where there are not enough others, those that
+ * are being emptied never. Servers that cannot reach each other do not come together.
  *
  * Work belongs to the cluster, not to the caller that asked first: callers stop waiting on their
  * own signal, and the volume is made nevertheless.
@@ -75,7 +84,7 @@ export class Growth {
     const { writablePerDisk, writableMin, writableMax } = this.#config
     let diskCount = 0
     for (const node of this.#parts.state.topology.nodes) {
-      if (node.state !== 'up') continue
+      if (!takesVolumes(this.#parts.state, node)) continue
       diskCount += node.disks.filter((disk) => this.#roomOf(disk) > 0).length
     }
     const wanted = Math.ceil((diskCount * writablePerDisk) / copyCount(key.replication))
@@ -92,14 +101,18 @@ export class Growth {
     const layout = this.#parts.state.layout(key)
     const roomy = layout?.roomyVolumeCount(this.#config.crowdedShare) ?? 0
     const { writableMax, writablePerDisk } = this.#config
-    const there = layout?.candidates(ANYWHERE, new Set(), 'reported').length ?? 0
+    // Those whose copies may differ count as well: a fault that spoils each must not make more.
+    const there = layout?.candidatesOnReports(ANYWHERE, ALL_GRADES).length ?? 0
     if (there >= writableMax) return undefined
-    if (roomy < this.wantedCount(key)) return ANYWHERE
+    if (roomy < this.wantedCount(key)) {
+      // On servers that are spared another one would be no better than those there.
+      return there === 0 || this.#isPossible(key, ANYWHERE) ? ANYWHERE : undefined
+    }
     if (writablePerDisk === 0) return undefined
     const covered = layout?.writableCountByNode()
     for (const node of topology.nodes) {
       const { url } = node.location
-      if (node.state !== 'up' || covered?.has(url) === true) continue
+      if (!takesVolumes(this.#parts.state, node) || covered?.has(url) === true) continue
       const place = { ...ANYWHERE, node: url }
       if (this.#isPossible(key, place)) return place
     }
@@ -166,12 +179,14 @@ export class Growth {
    */
   checkPossible(key: LayoutKey, place: PlaceFilter): void {
     this.checkNotFrozen(key.collection)
-    choosePlacement(this.#servers(key, new Set()), key.replication, place, this.#parts.random)
+    this.#choose(key, place, new Set())
   }
 
+  /** On servers that need not be spared. */
   #isPossible(key: LayoutKey, place: PlaceFilter): boolean {
     try {
-      this.checkPossible(key, place)
+      this.checkNotFrozen(key.collection)
+      this.#chooseAmong(this.#servers(key, new Set()).steady, key, place)
       return true
     } catch (error) {
       if (isStoreError(error)) return false
@@ -239,14 +254,35 @@ export class Growth {
     failure: unknown,
   ): PlacementServer[] {
     try {
-      const servers = this.#servers(key, failed)
-      return choosePlacement(servers, key.replication, place, this.#parts.random)
+      return this.#choose(key, place, failed)
     } catch (error) {
       if (failed.size === 0) throw error
       const who = [...failed].slice(0, 5).join(', ')
       const message = `no volume could be made on ${who}, and there are not enough others`
       throw new StoreError('UNAVAILABLE', message, { cause: failure })
     }
+  }
+
+  /** With servers that come and go too often only if it cannot be without them. */
+  #choose(key: LayoutKey, place: PlaceFilter, failed: ReadonlySet<string>): PlacementServer[] {
+    const { steady, flapping } = this.#servers(key, failed)
+    if (flapping.length === 0) return this.#chooseAmong(steady, key, place)
+    try {
+      return this.#chooseAmong(steady, key, place)
+    } catch (error) {
+      if (!isStoreError(error, 'PLACEMENT_IMPOSSIBLE', 'NO_WRITABLE_VOLUME')) throw error
+      return this.#chooseAmong([...steady, ...flapping], key, place)
+    }
+  }
+
+  #chooseAmong(
+    servers: readonly PlacementServer[],
+    key: LayoutKey,
+    place: PlaceFilter,
+  ): PlacementServer[] {
+    const { links, random } = this.#parts
+    const isBroken = links.count === 0 ? undefined : (a: string, b: string) => links.isCut(a, b)
+    return choosePlacement(servers, key.replication, place, random, isBroken)
   }
 
   /** What failed, by the url of the server. Empty: the volume is made, and can be assigned. */
@@ -270,15 +306,36 @@ export class Growth {
         }),
       )
     }
-    if (failures.size > 0) {
-      // Not waited for: a server that hangs must not keep the next try from another one.
-      this.#remains.add(id, locationsOf(chosen))
-      this.#remains.startCleaning()
+    if (failures.size === 0) {
+      try {
+        await this.#parts.sets.create(id, key, locationsOf(chosen), closing)
+      } catch (error) {
+        await this.#giveUp(id, chosen)
+        throw error
+      }
+    } else {
+      await this.#giveUp(id, chosen)
       return failures
     }
     for (const { location } of chosen) state.addCopy(location.url, newReport(id, key))
     state.release(id)
     return failures
+  }
+
+  /**
+   * Whatever there is of the volume must never be taken for one, not even by a master that starts
+   * after us. It is removed in the background: a server that hangs must not keep the next try from
+   * another one.
+   */
+  async #giveUp(id: VolumeId, chosen: readonly PlacementServer[]): Promise<void> {
+    const { sets, closing, logger } = this.#parts
+    this.#remains.add(id, locationsOf(chosen))
+    this.#remains.startCleaning()
+    try {
+      await sets.forgetVolume(id, closing)
+    } catch (error) {
+      if (!closing.aborted) logger.warn('master.remains_not_noted', { volumeId: id, error })
+    }
   }
 
   // Async, so that a `connect` that throws counts as a server that failed.
@@ -293,21 +350,24 @@ export class Growth {
     await this.#parts.connect(location).allocateVolume(command, signal)
   }
 
-  #servers(key: LayoutKey, failed: ReadonlySet<string>): PlacementServer[] {
+  #servers(key: LayoutKey, failed: ReadonlySet<string>) {
     const { state } = this.#parts
     const counts = state.layout(key)?.writableCountByNode()
-    const servers: PlacementServer[] = []
+    const steady: PlacementServer[] = []
+    const flapping: PlacementServer[] = []
     for (const node of state.topology.nodes) {
       const { url } = node.location
       if (node.state !== 'up' || failed.has(url) || spoilsVolumes(node)) continue
+      if (state.standings.isDraining(url)) continue
       const disks = Math.max(1, node.disks.length)
+      const servers = state.standings.isFlapping(url) ? flapping : steady
       servers.push({
         location: node.location,
         roomBytes: this.#nodeRoom(node, state.assigned),
         load: Math.floor((counts?.get(url) ?? 0) / disks) + this.#suspicion(url),
       })
     }
-    return servers
+    return { steady, flapping }
   }
 
   #suspicion(url: string): number {
@@ -365,5 +425,6 @@ function newReport(id: VolumeId, key: LayoutKey): VolumeReport {
     directoryId: '',
     modifiedAtS: 0,
     digest: '',
+    requestsPerS: 0,
   }
 }

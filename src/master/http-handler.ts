@@ -11,6 +11,7 @@ import {
   answerAlive,
   answerClusterStatus,
   answerHasLeader,
+  answerHealth,
   answerMetrics,
   answerPage,
   answerReady,
@@ -110,6 +111,10 @@ function fixedRoutes(parts: MasterHttpParts, config: MasterHttpConfig): Readonly
     [
       '/cluster/healthz',
       { name: 'health', methods: READ, answer: (at) => answerHasLeader(parts, at) },
+    ],
+    [
+      '/cluster/health',
+      { name: 'cluster_health', methods: READ, answer: (at) => answerHealth(parts, at) },
     ],
     ['/healthz', { name: 'health', methods: READ, answer: answerAlive }],
     ['/readyz', { name: 'health', methods: READ, answer: (at) => answerReady(parts, at) }],

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FileTokens } from '../net/file-token.ts'
+import type { JobsApi } from '../net/jobs-api.ts'
 import type { MasterApi } from '../net/master-api.ts'
 import type { ConnectVolume } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -9,6 +10,7 @@ import type { Random } from '../runtime/random.ts'
 
 export interface MasterHttpParts {
   readonly api: MasterApi
+  readonly jobs: Pick<JobsApi, 'health' | 'volumeFacts' | 'noteVacuum'>
   readonly connect: ConnectVolume
   /** Undefined: the cluster uses no tokens. */
   readonly tokens: FileTokens | undefined

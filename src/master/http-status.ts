@@ -40,6 +40,11 @@ export async function answerReady({ api }: MasterHttpParts, { res, signal }: Mas
   sendJson(res, 200, { status: 'ok' })
 }
 
+/** `/cluster/health`: 200 whatever it says, for it was asked and has answered. */
+export async function answerHealth({ jobs }: MasterHttpParts, { res, signal }: MasterExchange) {
+  sendJson(res, 200, await jobs.health(signal))
+}
+
 /** `/metrics`, in the text format of Prometheus. */
 export async function answerMetrics({ metrics }: MasterHttpParts, { res }: MasterExchange) {
   const text = Buffer.from(await metrics.text())

@@ -7,6 +7,7 @@ import { sendJson } from '../net/http-reply.ts'
 import type { Topology, TopologyLayout, TopologyNode, VolumeReport } from '../net/master-api.ts'
 import type { VolumeApi } from '../net/volume-api.ts'
 import { mapBounded } from '../runtime/map-bounded.ts'
+import { areInSync } from './assess.ts'
 import { sendAssignError } from './http-directory.ts'
 import { readFlag, readGrowRequest, readShare } from './http-options.ts'
 import type { MasterExchange, MasterHttpConfig, MasterHttpParts } from './http-parts.ts'
@@ -65,23 +66,29 @@ export async function answerVacuum(
   await answerDirectoryStatus(parts, exchange)
 }
 
+interface VacuumOrder {
+  readonly threshold: number
+  readonly epoch: number
+}
+
 async function vacuumNode(
-  { connect, logger }: MasterHttpParts,
+  parts: MasterHttpParts,
   node: TopologyNode,
-  order: { readonly threshold: number; readonly epoch: number },
+  order: VacuumOrder,
   signal: AbortSignal,
 ): Promise<readonly StoreError[]> {
   const failures: StoreError[] = []
-  const server = connect(node.location)
-  for (const { volumeId, state } of node.volumes) {
+  const server = parts.connect(node.location)
+  for (const report of node.volumes) {
+    const { volumeId, state } = report
     if (state === 'damaged' || state === 'read-only') continue
     try {
-      await vacuumVolume(server, volumeId, order, signal)
+      await vacuumVolume(parts, server, { ...order, report }, signal)
     } catch (error) {
       if (!isStoreError(error) || signal.aborted) throw error
       // It was moved or deleted since its server reported it, or someone vacuums it already.
       if (isStoreError(error, 'VOLUME_NOT_FOUND', 'VOLUME_BUSY')) continue
-      logger.warn('http.vacuum_failed', { node: node.location.url, volumeId, error })
+      parts.logger.warn('http.vacuum_failed', { node: node.location.url, volumeId, error })
       failures.push(error)
     }
   }
@@ -89,16 +96,36 @@ async function vacuumNode(
 }
 
 async function vacuumVolume(
+  { jobs }: MasterHttpParts,
   server: VolumeApi,
-  volumeId: VolumeId,
-  order: { readonly threshold: number; readonly epoch: number },
+  { threshold, epoch, report }: VacuumOrder & { readonly report: VolumeReport },
   signal: AbortSignal,
 ): Promise<void> {
-  if ((await server.vacuumCheck(volumeId, signal)) <= order.threshold) return
+  const { volumeId, directoryId } = report
+  if ((await server.vacuumCheck(volumeId, signal)) <= threshold) return
+  const dropsTombstones = await isInSync(jobs, volumeId, signal)
+  const command = { epoch, volumeId, dropsTombstones, skipsDamage: false, politeness: 0 }
   let phase = ''
-  const progress = server.vacuumVolume({ epoch: order.epoch, volumeId }, signal)
-  for await (const step of progress) phase = step.phase
+  for await (const step of server.vacuumVolume(command, signal)) phase = step.phase
   if (phase !== 'done') throw new StoreError('PEER_FAILED', `the vacuum of ${volumeId} broke off`)
+  if (!dropsTombstones) return
+  // An older state of this copy has what was deleted, and would not be told any more.
+  const { compactionRevision } = await server.volumeStatus(volumeId, signal)
+  await jobs.noteVacuum({ volumeId, directoryId, compactionRevision }, signal)
+}
+
+/** Only then nobody has to learn of a delete from this copy. */
+async function isInSync(
+  jobs: MasterHttpParts['jobs'],
+  volumeId: VolumeId,
+  signal: AbortSignal,
+): Promise<boolean> {
+  try {
+    return areInSync(await jobs.volumeFacts(volumeId, signal))
+  } catch (error) {
+    if (isStoreError(error, 'VOLUME_NOT_FOUND', 'WARMING_UP')) return false
+    throw error
+  }
 }
 
 /** `/col/delete`: every volume of the collection, on every server. */

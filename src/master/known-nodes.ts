@@ -1,8 +1,10 @@
 import { LIMITS } from '../base/limits.ts'
 import type { MetadataStore } from '../metadata/metadata-store.ts'
+import type { NodeLocation } from '../net/master-api.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
-import { decodeNode, encodeNode, endOf, NODE_PREFIX } from './master-rows.ts'
+import { decodeNode, encodeNode, endOf, NODE_PREFIX, type NodeRow } from './master-rows.ts'
+import { isSameLocation } from './topology.ts'
 
 export interface KnownNodesParts {
   readonly store: MetadataStore
@@ -14,18 +16,19 @@ export interface KnownNodesParts {
 const RENEW_SHARE = 0.1
 
 /**
- * Which volume servers the cluster has, remembered across restarts: those heard of lately. A master
- * that starts waits for them, and does not believe a collection deleted while one is missing.
+ * Which volume servers the cluster has and where they stand, remembered across restarts: those
+ * heard of lately. A master that starts waits for them, and does not believe a collection deleted
+ * while one is missing.
  */
 export class KnownNodes {
   readonly #parts: KnownNodesParts
   readonly #forgetMs: number
-  readonly #lastHeardMs: Map<string, number>
+  readonly #rows: Map<string, NodeRow>
 
-  private constructor(parts: KnownNodesParts, forgetMs: number, known: Map<string, number>) {
+  private constructor(parts: KnownNodesParts, forgetMs: number, rows: Map<string, NodeRow>) {
     this.#parts = parts
     this.#forgetMs = forgetMs
-    this.#lastHeardMs = known
+    this.#rows = rows
   }
 
   /** @throws {StoreError} METADATA_CORRUPT; the errors of the store. */
@@ -35,13 +38,13 @@ export class KnownNodes {
     signal: AbortSignal,
   ): Promise<KnownNodes> {
     const { store, clock, logger } = parts
-    const known = new Map<string, number>()
+    const known = new Map<string, NodeRow>()
     const deletes: string[] = []
     const range = { gte: NODE_PREFIX, lt: endOf(NODE_PREFIX), limit: LIMITS.nodesMax.value }
     for await (const { key, value } of store.scan(range, signal)) {
-      const lastHeardMs = decodeNode(key, value)
+      const row = decodeNode(key, value)
       const url = key.slice(NODE_PREFIX.length)
-      if (clock.nowMs() - lastHeardMs <= options.forgetMs) known.set(url, lastHeardMs)
+      if (clock.nowMs() - row.lastHeardMs <= options.forgetMs) known.set(url, row)
       else deletes.push(key)
     }
     if (deletes.length > 0) {
@@ -52,21 +55,40 @@ export class KnownNodes {
   }
 
   get urls(): Iterable<string> {
-    return this.#lastHeardMs.keys()
+    return this.#rows.keys()
+  }
+
+  has(url: string): boolean {
+    return this.#rows.has(url)
+  }
+
+  /** Where the server was when it was heard of last; undefined: not known. */
+  location(url: string): NodeLocation | undefined {
+    return this.#rows.get(url)?.location
+  }
+
+  /** By the wall clock, to a tenth of the time after which it is forgotten; 0: not known. */
+  lastHeardMs(url: string): number {
+    return this.#rows.get(url)?.lastHeardMs ?? 0
   }
 
   /** Durable when it returns. Costs nothing while the row is fresh. */
-  async note(url: string, signal: AbortSignal): Promise<void> {
+  async note(location: NodeLocation, signal: AbortSignal): Promise<void> {
+    const { url } = location
     const nowMs = this.#parts.clock.nowMs()
-    const before = this.#lastHeardMs.get(url)
-    if (before !== undefined && Math.abs(nowMs - before) < this.#forgetMs * RENEW_SHARE) return
-    const row = { key: NODE_PREFIX + url, value: encodeNode(nowMs) }
-    await this.#parts.store.commit({ puts: [row] }, signal)
-    this.#lastHeardMs.set(url, nowMs)
+    const before = this.#rows.get(url)
+    if (before !== undefined && isSameLocation(before.location, location)) {
+      const isFresh = Math.abs(nowMs - before.lastHeardMs) < this.#forgetMs * RENEW_SHARE
+      if (isFresh) return
+    }
+    const row = { lastHeardMs: nowMs, location }
+    const puts = [{ key: NODE_PREFIX + url, value: encodeNode(row) }]
+    await this.#parts.store.commit({ puts }, signal)
+    this.#rows.set(url, row)
   }
 
   async forget(url: string, signal: AbortSignal): Promise<void> {
     await this.#parts.store.commit({ deletes: [NODE_PREFIX + url] }, signal)
-    this.#lastHeardMs.delete(url)
+    this.#rows.delete(url)
   }
 }

@@ -1,6 +1,14 @@
+import type { ClusterHealth } from '../net/jobs-api.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import { summarise } from './cluster-report.ts'
 import type { ClusterState } from './cluster-state.ts'
+
+export interface HeartbeatAge {
+  /** Of the volume server. */
+  readonly url: string
+  /** Since it was heard of; of one never heard of, since the start of this master. */
+  readonly agoMs: number
+}
 
 /** Numbers for whoever watches the master. */
 export interface MasterGauges {
@@ -14,6 +22,11 @@ export interface MasterGauges {
   readonly layoutsInUse: number
   readonly nameDeletesDone: number
   readonly nameDeletesFailed: number
+  /** As of the last look at all volumes. */
+  readonly readHealth: () => ClusterHealth
+  readonly readHeartbeatAges: () => readonly HeartbeatAge[]
+  /** By the wall clock, as are the times above. */
+  readonly nowMs: number
 }
 
 const GAUGES: readonly (readonly [
@@ -44,6 +57,36 @@ const STATISTICS = [
   ['freeBytes', 'cluster_disk_free_bytes', 'Free on the disks in reach'],
 ] as const
 
+const HEALTH_GAUGES: readonly (readonly [
+  name: string,
+  help: string,
+  read: (health: ClusterHealth, nowMs: number) => number,
+])[] = [
+  ['health_color', '0 green, 1 yellow, 2 red', ({ color }) => COLORS.indexOf(color)],
+  ['health_alerts', 'What somebody has to look at', ({ alerts }) => alerts.length],
+  ['repair_volumes_below', 'Volumes below full redundancy', (h) => h.volumesBelow],
+  ['repair_objects_below', 'Objects below full redundancy', (h) => h.objectsBelow],
+  ['repair_bytes_below', 'Bytes to copy until redundancy is full', (h) => h.bytesBelow],
+  [
+    'repair_below_seconds',
+    'Since redundancy was lost first',
+    (h, nowMs) => (h.belowSinceMs === 0 ? 0 : Math.max(0, nowMs - h.belowSinceMs) / 1000),
+  ],
+  ['repair_volumes_unavailable', 'Volumes without a copy in reach', (h) => h.volumesUnavailable],
+  ['repair_dirty_needles', 'Needles that may differ between copies', (h) => h.dirtyNeedles],
+  ['repair_bytes_per_second', 'Copied for redundancy lately', (h) => h.repairBytesPerS],
+  ['repair_repairs_measured', 'Repairs that the times are of', (h) => h.repairTimes.count],
+  ['repair_time_p50_seconds', 'From loss to full again', (h) => h.repairTimes.p50Ms / 1000],
+  ['repair_time_p95_seconds', 'From loss to full again', (h) => h.repairTimes.p95Ms / 1000],
+  ['jobs_running', 'Jobs that a worker holds', (h) => h.jobsRunning],
+  ['jobs_waiting', 'Jobs in the queue', (h) => h.jobsWaiting],
+  ['jobs_failing', 'Jobs whose last attempt failed', (h) => h.jobsFailing],
+  ['scrub_age_max_seconds', 'Since the oldest check of a copy', (h) => h.scrubAgeMaxMs / 1000],
+  ['scrub_unscrubbed_bytes', 'Of copies that were never checked', (h) => h.unscrubbedBytes],
+]
+
+const COLORS = ['green', 'yellow', 'red']
+
 export function registerMasterMetrics(
   metrics: Metrics,
   master: { readonly gauges: MasterGauges },
@@ -59,5 +102,26 @@ export function registerMasterMetrics(
       gauge.set(statistics?.[field] ?? 0)
     })
   }
+  registerHealth(metrics, master)
   metrics.collectProcess()
+}
+
+function registerHealth(metrics: Metrics, master: { readonly gauges: MasterGauges }): void {
+  // The first of these is read first, and counts for all of them.
+  let health: ClusterHealth | undefined
+  for (const [index, [name, help, read]] of HEALTH_GAUGES.entries()) {
+    metrics.gauge({ name, help }, (gauge) => {
+      const { gauges } = master
+      if (index === 0) health = gauges.readHealth()
+      if (health !== undefined) gauge.set(read(health, gauges.nowMs))
+    })
+  }
+  const name = 'cluster_heartbeat_age_seconds'
+  const help = 'Since a volume server was heard of; of one never heard of, since the start'
+  metrics.gauge<'node'>({ name, help, labelNames: ['node'] }, (gauge) => {
+    gauge.reset()
+    for (const { url, agoMs } of master.gauges.readHeartbeatAges()) {
+      gauge.set({ node: url }, agoMs / 1000)
+    }
+  })
 }

@@ -1,12 +1,13 @@
 import { join } from 'node:path'
 import { LIMITS } from '../base/limits.ts'
-import { StoreError } from '../base/store-error.ts'
+import { isStoreError, StoreError } from '../base/store-error.ts'
 import { LevelCoordinator } from '../metadata/level/level-coordinator.ts'
 import { LevelStore } from '../metadata/level/level-store.ts'
 import { CLUSTER_SECRET_FILE, ensureClusterSecret } from '../net/cluster-secret.ts'
 import { deriveTokenKeys, FileTokens } from '../net/file-token.ts'
 import { GrpcServer } from '../net/grpc-server.ts'
 import { type HttpHandler, HttpServer } from '../net/http-server.ts'
+import { jobsService } from '../net/serve-jobs.ts'
 import { masterService } from '../net/serve-master.ts'
 import type { ConnectVolume } from '../net/volume-api.ts'
 import { VolumeConnections } from '../net/volume-connections.ts'
@@ -41,8 +42,10 @@ export interface MasterLocation {
 
 const METADATA_DIRECTORY = 'metadata'
 const TOKEN_SECONDS = 60
-const GARBAGE_THRESHOLD = 0.3
 const CLOSE_MS = 10_000
+
+/** Well below what writers wait for a master. */
+const STANDBY_POLL_MS = 250
 
 interface Opened {
   readonly master: Master
@@ -85,7 +88,8 @@ export class MasterServer implements AsyncDisposable {
 
   /**
    * Takes the lead of the cluster whose metadata is in `config.dir`, which is made if it is
-   * missing, and listens. If a part fails, what was opened is closed again.
+   * missing, and listens. If a part fails, what was opened is closed again. A standby waits until
+   * no other master uses the directory.
    *
    * @throws {StoreError} DIRECTORY_LOCKED: another master uses the directory. LISTEN_FAILED: a port
    * is taken. CONFIG_INVALID: the secret or the TLS keys cannot be used. METADATA_CORRUPT,
@@ -101,7 +105,7 @@ export class MasterServer implements AsyncDisposable {
     await disk.createDirectory(config.dir)
     const directory = join(config.dir, METADATA_DIRECTORY)
     // First: its lock keeps a second master from everything below.
-    const store = opening.use(await LevelStore.open({ disk, logger }, { directory }, signal))
+    const store = opening.use(await openStore(parts, config, directory, signal))
     const secret = config.secret ?? (await ensureClusterSecret(disk, random, config.dir))
     // Listening comes before leading: the address is part of it, and a taken port costs no epoch.
     const late: { handle: HttpHandler | undefined } = { handle: undefined }
@@ -131,12 +135,17 @@ export class MasterServer implements AsyncDisposable {
     const grpc = opening.use(
       await GrpcServer.open(
         { logger, clock, secret, tls: config.tls },
-        { host: config.host, port: config.grpcPort, services: [masterService(master)] },
+        {
+          host: config.host,
+          port: config.grpcPort,
+          services: [masterService(master), jobsService(master.jobs)],
+        },
       ),
     )
     late.handle = masterHttpHandler(
       {
         api: master,
+        jobs: master.jobs,
         connect,
         tokens: usesTokens ? tokens : undefined,
         metrics,
@@ -181,6 +190,27 @@ export class MasterServer implements AsyncDisposable {
   }
 }
 
+/** A standby tries again and again; nothing of the other master is touched before it is gone. */
+async function openStore(
+  parts: MasterServerParts,
+  { isStandby }: MasterConfig,
+  directory: string,
+  signal: AbortSignal,
+): Promise<LevelStore> {
+  const { clock, logger } = parts
+  let hasWaited = false
+  for (;;) {
+    try {
+      return await LevelStore.open(parts, { directory }, signal)
+    } catch (error) {
+      if (!isStandby || !isStoreError(error, 'DIRECTORY_LOCKED')) throw error
+    }
+    if (!hasWaited) logger.info('master.standby', { directory })
+    hasWaited = true
+    await clock.sleep(STANDBY_POLL_MS, signal)
+  }
+}
+
 /** Requests that come before everything is open are told to come again. */
 function openHttp(
   { logger, clock }: MasterServerParts,
@@ -202,7 +232,7 @@ function httpConfig(config: MasterConfig, grpcPort: number) {
     usesWriteTokens: config.needsWriteTokens,
     usesReadTokens: config.needsReadTokens,
     tokenSeconds: TOKEN_SECONDS,
-    garbageThreshold: GARBAGE_THRESHOLD,
+    garbageThreshold: config.repair.garbageThreshold,
   }
 }
 

@@ -5,10 +5,13 @@ import { isStoreError, StoreError } from '../base/store-error.ts'
 import type { Coordinator } from '../metadata/coordinator.ts'
 import type { MetadataStore } from '../metadata/metadata-store.ts'
 import { NamedFiles } from '../namespace/named-files.ts'
+import type { JobsApi } from '../net/jobs-api.ts'
 import type {
   AssignRequest,
   ClusterStatistics,
   CollectionReport,
+  CollectionSettings,
+  DirtyRecord,
   GrowRequest,
   Heartbeat,
   HeartbeatAnswer,
@@ -27,19 +30,20 @@ import { DisposeStack } from '../runtime/dispose-stack.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Random } from '../runtime/random.ts'
 import { Assigner, type LeaseTokens } from './assigner.ts'
-import { describeTopology, summarise } from './cluster-report.ts'
-import { ClusterState } from './cluster-state.ts'
-import { Collections } from './collections.ts'
+import { type Cluster, openCluster } from './cluster.ts'
+import { describeCollections, describeTopology, summarise } from './cluster-report.ts'
+import type { ClusterState } from './cluster-state.ts'
+import { CollectionDeletes } from './collection-deletes.ts'
 import type { MasterConfig } from './config.ts'
 import { Growth } from './growth.ts'
 import { GrowthAhead } from './growth-ahead.ts'
-import { KnownNodes } from './known-nodes.ts'
-import { LocationsFeed } from './locations-feed.ts'
+import type { KnownNodes } from './known-nodes.ts'
 import type { MasterGauges } from './master-metrics.ts'
 import { Membership } from './membership.ts'
+import { openRepair, type Repair } from './repair.ts'
 import { Sequencer } from './sequencer.ts'
 import { createStrategy } from './strategies.ts'
-import { WarmUp } from './warm-up.ts'
+import type { WarmUp } from './warm-up.ts'
 
 /** Makes tokens that allow writes; undefined where the cluster asks for none. */
 export interface MasterTokens extends LeaseTokens {
@@ -60,7 +64,7 @@ export interface MasterParts {
 
 export type MasterOptions = Omit<
   MasterConfig,
-  'dir' | 'host' | 'port' | 'grpcPort' | 'publicHost' | 'secret' | 'tls'
+  'dir' | 'host' | 'port' | 'grpcPort' | 'publicHost' | 'secret' | 'tls' | 'isStandby'
 >
 
 /** What a needle's bytes outlive their name by: readers that were just sent to them finish. */
@@ -73,13 +77,10 @@ const DELETE_VOLUME_MS = 60_000
 /** Ids of a block: a few seconds' worth of the highest rate, lost at most once per crash. */
 const NEEDLE_BLOCK_COUNT = 100_000
 
-interface Pieces {
-  readonly state: ClusterState
-  readonly feed: LocationsFeed
-  readonly warmUp: WarmUp
+interface Pieces extends Cluster {
   readonly growth: Growth
   readonly ahead: GrowthAhead
-  readonly collections: Collections
+  readonly deletes: CollectionDeletes
   readonly membership: Membership
   readonly assigner: Assigner
   readonly names: NamedFiles
@@ -93,17 +94,19 @@ export class Master implements MasterApi, AsyncDisposable {
   readonly #parts: MasterParts
   readonly #config: MasterOptions
   readonly #pieces: Pieces
+  readonly #repair: Repair
   readonly #owned: DisposeStack
 
   private constructor(
     parts: MasterParts,
     config: MasterOptions,
-    pieces: Pieces,
+    opened: { readonly pieces: Pieces; readonly repair: Repair },
     owned: DisposeStack,
   ) {
     this.#parts = parts
     this.#config = config
-    this.#pieces = pieces
+    this.#pieces = opened.pieces
+    this.#repair = opened.repair
     this.#owned = owned
   }
 
@@ -115,8 +118,11 @@ export class Master implements MasterApi, AsyncDisposable {
   ): Promise<Master> {
     await using opening = new DisposeStack()
     const closing = new AbortController()
-    const pieces = await openPieces(parts, config, { opening, closing: closing.signal }, signal)
-    const { growth, ahead } = pieces
+    const life = { opening, closing: closing.signal }
+    const pieces = await openPieces(parts, config, life, signal)
+    const { growth, ahead, membership } = pieces
+    const repairParts = { ...parts, cluster: pieces, membership }
+    const repair = await openRepair(repairParts, config, life, signal)
     opening.defer(() => growth.drain())
     const running = ahead.run(closing.signal)
     opening.defer(async () => {
@@ -124,7 +130,12 @@ export class Master implements MasterApi, AsyncDisposable {
       ahead.stop()
       await running
     })
-    return new Master(parts, config, pieces, opening.move())
+    return new Master(parts, config, { pieces, repair }, opening.move())
+  }
+
+  /** Jobs, what they work with, and how safe everything is. */
+  get jobs(): JobsApi {
+    return this.#repair.desk
   }
 
   get gauges(): MasterGauges {
@@ -140,6 +151,9 @@ export class Master implements MasterApi, AsyncDisposable {
       layoutsInUse: ahead.layoutCount,
       nameDeletesDone: names.deletesDone,
       nameDeletesFailed: names.deletesFailed,
+      readHealth: this.#repair.lastHealth,
+      readHeartbeatAges: this.#repair.heartbeatAges,
+      nowMs: this.#parts.clock.nowMs(),
     }
   }
 
@@ -151,7 +165,7 @@ export class Master implements MasterApi, AsyncDisposable {
   async lookup(volumeIds: readonly VolumeId[]): Promise<readonly VolumeLocations[]> {
     const found: VolumeLocations[] = []
     for (const volumeId of new Set(volumeIds)) {
-      const locations = locationsOf(this.#pieces.state, volumeId)
+      const locations = this.#pieces.places.locationsOf(volumeId)
       if (locations !== undefined) found.push(locations)
     }
     return found
@@ -190,12 +204,22 @@ export class Master implements MasterApi, AsyncDisposable {
   }
 
   async collections(): Promise<readonly CollectionReport[]> {
-    return this.#pieces.collections.report()
+    return describeCollections(this.#pieces.state, this.#pieces.collections)
   }
 
   async deleteCollection(collection: string, signal: AbortSignal): Promise<void> {
     this.#checkLeader()
-    await this.#pieces.collections.delete(collection, signal)
+    await this.#pieces.deletes.delete(collection, signal)
+  }
+
+  async configureCollection(settings: CollectionSettings, signal: AbortSignal): Promise<void> {
+    this.#checkLeader()
+    await this.#pieces.collections.configure(settings, signal)
+  }
+
+  async recordDirty(records: readonly DirtyRecord[], signal: AbortSignal): Promise<void> {
+    this.#checkLeader()
+    await this.#pieces.dirty.record(records, signal)
   }
 
   async statistics(): Promise<ClusterStatistics> {
@@ -255,26 +279,18 @@ async function openPieces(
 ): Promise<Pieces> {
   const { clock, random, coordinator, connect, tokens } = parts
   const { opening, closing } = life
-  const known = await KnownNodes.open(parts, { forgetMs: config.forgetNodeMs }, signal)
-  const feed = new LocationsFeed(closing)
-  const state = new ClusterState({ feed }, config)
-  feed.attach({
-    volumeIds: { [Symbol.iterator]: () => state.topology.volumeIds[Symbol.iterator]() },
-    locationsOf: (volumeId) => locationsOf(state, volumeId),
-  })
-  const warmUpOptions = { knownUrls: known.urls, maxMs: config.warmUpMaxMs }
-  const warmUp = opening.use(new WarmUp(parts, warmUpOptions))
-  const running = { ...parts, closing, state, known, warmUp }
+  const cluster = await openCluster(parts, config, life, signal)
+  const { state, known, warmUp } = cluster
+  const running = { ...parts, ...cluster, closing }
   const sequencer = new Sequencer(
     { blocks: coordinator, logger: parts.logger, closing },
     { blockCount: NEEDLE_BLOCK_COUNT },
   )
   const growth = new Growth(running, config.growth)
   const ahead = new GrowthAhead({ ...running, growth }, config.growth)
-  const collections = await Collections.open(
+  const deletes = new CollectionDeletes(
     { ...running, growth, ahead },
     { deleteMs: DELETE_VOLUME_MS },
-    signal,
   )
   const membership = new Membership({ ...running, sequencer, ahead }, config)
   const strategy = createStrategy(config.strategy, {
@@ -282,26 +298,16 @@ async function openPieces(
     assigned: state.assigned,
     random,
   })
-  const assigner = new Assigner(
-    { ...running, growth, ahead, sequencer, strategy, collections, tokens },
-    config,
-  )
+  const assigner = new Assigner({ ...running, growth, ahead, sequencer, strategy, tokens }, config)
   const deleteFile = fileDeleter({ state, warmUp, known, connect, tokens })
   const names = opening.use(
     await NamedFiles.open({ ...parts, clock, deleteFile }, { deleteDelayMs: DELETE_DELAY_MS }),
   )
-  return { state, feed, warmUp, growth, ahead, collections, membership, assigner, names }
+  return { ...cluster, growth, ahead, deletes, membership, assigner, names }
 }
 
 function* upNodes(state: ClusterState) {
   for (const node of state.topology.nodes) if (node.state === 'up') yield node
-}
-
-function locationsOf(state: ClusterState, volumeId: VolumeId): VolumeLocations | undefined {
-  const [first] = state.topology.copies(volumeId)
-  if (first === undefined) return undefined
-  const { collection } = first.report
-  return { volumeId, collection, locations: state.topology.locations(volumeId) }
 }
 
 interface DeleterParts {
@@ -319,10 +325,10 @@ interface DeleterParts {
 function fileDeleter({ state, warmUp, known, connect, tokens }: DeleterParts) {
   const isHere = (url: string) => (state.topology.node(url)?.state ?? 'down') !== 'down'
   return async (fileId: FileId, signal: AbortSignal): Promise<void> => {
-    const [location] = state.topology.locations(fileId.volumeId)
+    const [location] = state.locations(fileId.volumeId)
     if (location === undefined) {
       warmUp.check()
-      if (!state.topology.hasVolume(fileId.volumeId) && [...known.urls].every(isHere)) return
+      if (!state.hasVolume(fileId.volumeId) && [...known.urls].every(isHere)) return
       throw new StoreError('UNAVAILABLE', `no server with volume ${fileId.volumeId} can be reached`)
     }
     const writeToken = tokens?.mintWrite(fileId, DELETE_TOKEN_S) ?? ''

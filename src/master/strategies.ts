@@ -84,12 +84,12 @@ export class LeastUsedStrategy implements Strategy {
 }
 
 /**
- * Points on the ring for each server: in proportion to its disks, but with few enough to rebuild
- * the ring in milliseconds, and enough that shares come out within a tenth or so.
+ * Points on the ring for each server: in proportion to its disks between 2 and 8 TiB, few enough to
+ * rebuild the ring in some ten milliseconds, and so many that shares come out within a tenth.
  */
-const POINTS_MIN = 160
+const POINTS_MIN = 1024
 const POINTS_MAX = 4096
-const BYTES_PER_POINT = 8 * GIB
+const BYTES_PER_POINT = 2 * GIB
 
 /**
  * The key's place on a ring of all servers that are up decides on the server; where that one has no

@@ -2,6 +2,7 @@ import type { VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { quote, StoreError } from '../base/store-error.ts'
 import type { DiskReport, Heartbeat, NodeLocation, VolumeReport } from '../net/master-api.ts'
+import { DirectoryClaims, type IgnoredDirectory } from './directory-claims.ts'
 
 export type NodeState = 'up' | 'leaving' | 'down'
 
@@ -10,7 +11,10 @@ export interface NodeView {
   readonly location: NodeLocation
   readonly state: NodeState
   readonly lastHeardMs: number
+  /** Those that count, see `DirectoryClaims`. */
   readonly disks: readonly DiskReport[]
+  readonly reportedDisks: readonly DiskReport[]
+  /** All it reports, in directories that do not count as well. */
   readonly volumes: ReadonlyMap<VolumeId, VolumeReport>
   readonly inFlightCount: number
 }
@@ -31,6 +35,7 @@ interface NodeRecord extends NodeView {
   state: NodeState
   lastHeardMs: number
   disks: readonly DiskReport[]
+  reportedDisks: readonly DiskReport[]
   readonly volumes: Map<VolumeId, VolumeReport>
   inFlightCount: number
 }
@@ -51,11 +56,18 @@ class Changes implements TopologyChange {
  * heartbeats, without any clock or I/O of its own.
  *
  * A volume is known exactly while some server, up or down, holds a copy of it: both maps below say
- * the same, by server and by volume. A server that is down keeps its volumes, out of reach.
+ * the same, by server and by volume. A server that is down keeps its volumes, out of reach. Which
+ * of these copies count is not known here: see `VolumeSets`.
  */
 export class ClusterTopology {
   readonly #nodes = new Map<string, NodeRecord>()
   readonly #holders = new Map<VolumeId, Map<string, NodeRecord>>()
+  readonly #claims: DirectoryClaims
+
+  constructor(options: { readonly clusterId: string } = { clusterId: '' }) {
+    const isUp = (url: string) => (this.#nodes.get(url)?.state ?? 'down') !== 'down'
+    this.#claims = new DirectoryClaims(options, isUp)
+  }
 
   get nodes(): Iterable<NodeView> {
     return this.#nodes.values()
@@ -81,21 +93,32 @@ export class ClusterTopology {
     return this.#holders.has(volumeId)
   }
 
-  /** Copies on all servers that hold one, those that are down included, in the order of urls. */
+  /**
+   * Copies in directories that count, on all servers that hold one, those that are down included,
+   * in the order of urls.
+   */
   copies(volumeId: VolumeId): VolumeCopy[] {
     const copies: VolumeCopy[] = []
     for (const node of this.#holders.get(volumeId)?.values() ?? []) {
       const report = node.volumes.get(volumeId)
-      if (report !== undefined) copies.push({ node, report })
+      if (report === undefined) continue
+      if (!this.#claims.isIgnored(node.location.url, report.directoryId)) {
+        copies.push({ node, report })
+      }
     }
+    if (copies.length < 2) return copies
     return copies.sort((a, b) => (a.node.location.url < b.node.location.url ? -1 : 1))
   }
 
-  /** Servers that hold the volume and can be reached. */
-  locations(volumeId: VolumeId): NodeLocation[] {
-    return this.copies(volumeId)
-      .filter((copy) => copy.node.state !== 'down')
-      .map((copy) => copy.node.location)
+  /** The server whose copies in this directory count; undefined: nobody lists it. */
+  ownerOf(directoryId: string): NodeView | undefined {
+    const url = this.#claims.owner(directoryId)
+    return url === undefined ? undefined : this.#nodes.get(url)
+  }
+
+  /** Directories on servers that are up which do not count there. */
+  ignoredDirectories(): IgnoredDirectory[] {
+    return this.#claims.ignored()
   }
 
   /** @throws {StoreError} OVERLOADED: the server is new, and there are as many as we can know. */
@@ -110,8 +133,9 @@ export class ClusterTopology {
     node.location = beat.node
     node.state = state
     node.lastHeardMs = atMs
-    node.disks = beat.disks
+    node.reportedDisks = beat.disks
     node.inFlightCount = beat.inFlightCount
+    const claimed = this.#claims.onDisks(url, beat.disks)
 
     if (beat.isFull) {
       const reported = new Set(beat.volumes.map((report) => report.volumeId))
@@ -122,6 +146,8 @@ export class ClusterTopology {
     for (const volumeId of beat.removedVolumeIds) this.#removeCopy(node, volumeId, changes)
     for (const report of beat.volumes) this.#putCopy(node, report, changes)
     if (isChanged) touchAll(node, isMoved, changes)
+    this.#spreadClaims(claimed, changes)
+    node.disks = this.#countingDisks(node)
     return changes
   }
 
@@ -132,6 +158,7 @@ export class ClusterTopology {
     if (node === undefined || node.state === 'down') return changes
     node.state = 'down'
     touchAll(node, true, changes)
+    this.#spreadClaims(this.#claims.onState(url), changes)
     return changes
   }
 
@@ -142,6 +169,7 @@ export class ClusterTopology {
     if (node === undefined) return changes
     for (const volumeId of [...node.volumes.keys()]) this.#removeCopy(node, volumeId, changes)
     this.#nodes.delete(url)
+    this.#spreadClaims(this.#claims.forget(url), changes)
     return changes
   }
 
@@ -174,6 +202,7 @@ export class ClusterTopology {
       state: 'down',
       lastHeardMs: 0,
       disks: [],
+      reportedDisks: [],
       volumes: new Map(),
       inFlightCount: 0,
     }
@@ -181,12 +210,33 @@ export class ClusterTopology {
     return node
   }
 
+  /** Copies in these directories count elsewhere now, on every server that lists them. */
+  #spreadClaims(directoryIds: ReadonlySet<string>, changes: Changes): void {
+    for (const directoryId of directoryIds) {
+      for (const url of this.#claims.servers(directoryId)) {
+        const node = this.#nodes.get(url)
+        if (node === undefined) continue
+        node.disks = this.#countingDisks(node)
+        for (const report of node.volumes.values()) {
+          if (report.directoryId === directoryId) changes.addMoved(report.volumeId)
+        }
+      }
+    }
+  }
+
+  #countingDisks(node: NodeRecord): readonly DiskReport[] {
+    const { url } = node.location
+    return node.reportedDisks.filter((disk) => !this.#claims.isIgnored(url, disk.directoryId))
+  }
+
   #putCopy(node: NodeRecord, report: VolumeReport, changes: Changes): void {
     const { volumeId } = report
     const before = node.volumes.get(volumeId)
     node.volumes.set(volumeId, report)
     changes.volumeIds.add(volumeId)
-    if (before?.collection === report.collection) return
+    const isSamePlace = before?.directoryId === report.directoryId
+    const isSameRevision = before?.compactionRevision === report.compactionRevision
+    if (before?.collection === report.collection && isSamePlace && isSameRevision) return
     changes.addMoved(volumeId)
     const holders = this.#holders.get(volumeId)
     if (holders === undefined) {
@@ -212,9 +262,9 @@ function touchAll(node: NodeRecord, isMoved: boolean, changes: Changes): void {
   }
 }
 
-function isSameLocation(a: NodeLocation, b: NodeLocation): boolean {
+export function isSameLocation(a: NodeLocation | undefined, b: NodeLocation): boolean {
   return (
-    a.url === b.url &&
+    a?.url === b.url &&
     a.publicUrl === b.publicUrl &&
     a.grpcAddress === b.grpcAddress &&
     a.dataCenter === b.dataCenter &&

@@ -1,5 +1,4 @@
 import type { VolumeId } from '../base/ids.ts'
-import { copyCount } from '../base/replica-placement.ts'
 import { KIB } from '../base/units.ts'
 import { type AssignedBytes, roomBytes } from './assigned-bytes.ts'
 import { isInPlace, type LayoutKey, type PlaceFilter } from './layout-key.ts'
@@ -15,11 +14,26 @@ export interface Candidate {
   readonly copies: readonly VolumeCopy[]
 }
 
-export type RoomBasis = 'reported-and-assigned' | 'reported'
+/** `whole`: all copies that there should be can be written to. `partial`: some of them. */
+export type Writability = 'whole' | 'partial' | 'none'
+
+/**
+ * How well a volume can be written to. `spared`: a server of it shall be given nothing new if there
+ * is another choice. `cut`: two servers of it cannot reach each other just now. `partial`: some
+ * copies are missing, or copies differ; good enough only where a write may reach some of them.
+ */
+export type Grade = 'good' | 'spared' | 'cut' | 'partial'
+
+export const ALL_GRADES: readonly Grade[] = ['good', 'spared', 'cut', 'partial']
+
+export interface VolumeLayoutParts {
+  readonly assigned: AssignedBytes
+  /** Of a volume with all its copies; changes without notice. */
+  readonly gradeOf: (volumeId: VolumeId, copies: readonly VolumeCopy[]) => Grade
+}
 
 interface LayoutVolume {
   copies: readonly VolumeCopy[]
-  isWritable: boolean
   /** Of the largest copy. */
   datBytes: number
   liveBytes: number
@@ -47,25 +61,28 @@ function marginOf(sizeMaxBytes: number): number {
 /**
  * The volumes of one collection, replication and TTL, and which of them can be written to.
  *
- * Writable: as many copies are up as the replication wants, on servers that stay, each in the state
- * `writable` and of this layout, none at the size limit. Room on the disks is looked at only when
- * somebody asks, since it changes with every assignment.
+ * Writable: all copies that count, and no fewer than the replication wants, are up, on servers that
+ * stay, each in the state `writable` and of this layout, none at the size limit. Room on the disks,
+ * and what speaks against a volume for the moment, is looked at only when somebody asks.
  */
 export class VolumeLayout {
   readonly key: LayoutKey
   readonly #sizeMaxBytes: number
   readonly #assigned: AssignedBytes
+  readonly #parts: VolumeLayoutParts
   readonly #volumes = new Map<VolumeId, LayoutVolume>()
   readonly #writable = new Set<VolumeId>()
+  readonly #partial = new Set<VolumeId>()
   #liveBytes = 0
   #liveNeedles = 0
 
   constructor(
     key: LayoutKey,
-    parts: { readonly assigned: AssignedBytes },
+    parts: VolumeLayoutParts,
     options: { readonly sizeMaxBytes: number },
   ) {
     this.key = key
+    this.#parts = parts
     this.#assigned = parts.assigned
     this.#sizeMaxBytes = options.sizeMaxBytes
   }
@@ -80,14 +97,17 @@ export class VolumeLayout {
 
   /** Those with room on their disks. */
   writableVolumeIds(): VolumeId[] {
-    return [...this.#writable].filter((volumeId) => this.#remainingBytes(volumeId) > 0)
+    return [...this.#writable].filter(
+      (volumeId) => this.#gradeOf(volumeId) !== 'partial' && this.#remainingBytes(volumeId) > 0,
+    )
   }
 
-  /** Writable, and not yet so full that a successor should be ready. */
+  /** Of the grade `good`, and not yet so full that a successor should be ready. */
   roomyVolumeCount(crowdedShare: number): number {
     const needed = this.#sizeMaxBytes * (1 - crowdedShare)
     let count = 0
     for (const volumeId of this.#writable) {
+      if (this.#gradeOf(volumeId) !== 'good') continue
       if (this.#remainingBytes(volumeId) > 0 && this.#sizeLeftBytes(volumeId) > needed) count++
     }
     return count
@@ -105,18 +125,44 @@ export class VolumeLayout {
     return counts
   }
 
-  /** On the basis of what was reported alone, a volume may take more than it should. */
+  /** Of any of these grades, with room. */
   candidates(
     place: PlaceFilter,
     excluded: ReadonlySet<VolumeId>,
-    basis: RoomBasis = 'reported-and-assigned',
+    grades: readonly Grade[] = ['good'],
+  ): Candidate[] {
+    const candidates: Candidate[] = []
+    const add = (volumeId: VolumeId, copies: readonly VolumeCopy[]) => {
+      if (excluded.has(volumeId)) return
+      if (!copies.some((copy) => isInPlace(copy.node.location, place))) return
+      const remainingBytes = this.#remainingBytes(volumeId)
+      const sizeLeftBytes = this.#usableBytes(volumeId)
+      if (remainingBytes > 0) candidates.push({ volumeId, remainingBytes, sizeLeftBytes, copies })
+    }
+    for (const volumeId of this.#writable) {
+      if (grades.includes(this.#gradeOf(volumeId))) add(volumeId, this.#copies(volumeId))
+    }
+    if (!grades.includes('partial')) return candidates
+    for (const volumeId of this.#partial) {
+      add(volumeId, this.#copies(volumeId).filter(canTakeWrites))
+    }
+    return candidates
+  }
+
+  /**
+   * Volumes with all their copies that have room if nothing of what was assigned is written, which
+   * may then take more than they should.
+   */
+  candidatesOnReports(
+    place: PlaceFilter,
+    grades: readonly Grade[] = ['good', 'spared', 'cut'],
   ): Candidate[] {
     const candidates: Candidate[] = []
     for (const volumeId of this.#writable) {
-      if (excluded.has(volumeId)) continue
-      const copies = this.#volumes.get(volumeId)?.copies ?? []
+      const copies = this.#copies(volumeId)
       if (!copies.some((copy) => isInPlace(copy.node.location, place))) continue
-      const remainingBytes = this.#remainingBytes(volumeId, basis)
+      if (!grades.includes(this.#gradeOf(volumeId))) continue
+      const remainingBytes = this.#reportedRoomBytes(volumeId)
       const sizeLeftBytes = this.#usableBytes(volumeId)
       if (remainingBytes > 0) candidates.push({ volumeId, remainingBytes, sizeLeftBytes, copies })
     }
@@ -129,8 +175,7 @@ export class VolumeLayout {
     return Math.ceil(this.#liveBytes / this.#liveNeedles)
   }
 
-  /** `isHeld`: not to be written to, whatever it looks like. */
-  put(volumeId: VolumeId, copies: readonly VolumeCopy[], isHeld: boolean): void {
+  put(volumeId: VolumeId, copies: readonly VolumeCopy[], writability: Writability): void {
     this.#forgetLive(volumeId)
     const reports = copies.map((copy) => copy.report)
     const datBytes = Math.max(...reports.map((report) => report.datBytes))
@@ -138,16 +183,19 @@ export class VolumeLayout {
     const liveBytes = Math.max(...reports.map((report) => report.liveBytes))
     this.#liveNeedles += liveNeedles
     this.#liveBytes += liveBytes
-    const isWritable = !isHeld && this.#isWritable(copies) && datBytes < this.#sizeMaxBytes
-    this.#volumes.set(volumeId, { copies, isWritable, datBytes, liveBytes, liveNeedles })
-    if (isWritable) this.#writable.add(volumeId)
+    this.#volumes.set(volumeId, { copies, datBytes, liveBytes, liveNeedles })
+    const has = datBytes < this.#sizeMaxBytes ? writability : 'none'
+    if (has === 'whole') this.#writable.add(volumeId)
     else this.#writable.delete(volumeId)
+    if (has === 'partial') this.#partial.add(volumeId)
+    else this.#partial.delete(volumeId)
   }
 
   remove(volumeId: VolumeId): void {
     this.#forgetLive(volumeId)
     this.#volumes.delete(volumeId)
     this.#writable.delete(volumeId)
+    this.#partial.delete(volumeId)
   }
 
   #forgetLive(volumeId: VolumeId): void {
@@ -157,9 +205,12 @@ export class VolumeLayout {
     this.#liveNeedles -= volume.liveNeedles
   }
 
-  #isWritable(copies: readonly VolumeCopy[]): boolean {
-    if (copies.length !== copyCount(this.key.replication)) return false
-    return copies.every(({ node, report }) => node.state === 'up' && report.state === 'writable')
+  #copies(volumeId: VolumeId): readonly VolumeCopy[] {
+    return this.#volumes.get(volumeId)?.copies ?? []
+  }
+
+  #gradeOf(volumeId: VolumeId): Grade {
+    return this.#parts.gradeOf(volumeId, this.#copies(volumeId))
   }
 
   #sizeLeftBytes(volumeId: VolumeId): number {
@@ -171,18 +222,25 @@ export class VolumeLayout {
     return this.#sizeLeftBytes(volumeId) - marginOf(this.#sizeMaxBytes)
   }
 
-  #remainingBytes(volumeId: VolumeId, basis: RoomBasis = 'reported-and-assigned'): number {
+  #remainingBytes(volumeId: VolumeId): number {
     let left = this.#usableBytes(volumeId)
-    if (basis === 'reported') {
-      left += this.#assigned.ofVolume(volumeId)
-      for (const { node } of this.#volumes.get(volumeId)?.copies ?? []) {
-        left = Math.min(left, Math.max(0, ...node.disks.map(roomBytes)))
-      }
-      return left
-    }
-    for (const { node, report } of this.#volumes.get(volumeId)?.copies ?? []) {
+    for (const { node, report } of this.#copies(volumeId)) {
+      // What cannot be reached is not written to.
+      if (node.state === 'down') continue
       left = Math.min(left, this.#assigned.diskRoomBytes(node, report.directoryId))
     }
     return Math.floor(left)
   }
+
+  #reportedRoomBytes(volumeId: VolumeId): number {
+    let left = this.#usableBytes(volumeId) + this.#assigned.ofVolume(volumeId)
+    for (const { node } of this.#copies(volumeId)) {
+      left = Math.min(left, Math.max(0, ...node.disks.map(roomBytes)))
+    }
+    return left
+  }
+}
+
+function canTakeWrites({ node, report }: VolumeCopy): boolean {
+  return node.state === 'up' && report.state === 'writable'
 }

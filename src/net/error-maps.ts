@@ -65,6 +65,9 @@ export const GRPC_STATUS = {
   UNAUTHENTICATED: status.UNAUTHENTICATED,
   LISTEN_FAILED: status.INTERNAL,
   METADATA_CORRUPT: status.DATA_LOSS,
+  JOB_NOT_FOUND: status.NOT_FOUND,
+  JOB_LEASE_LOST: status.ABORTED,
+  VOLUME_CHANGED: status.ABORTED,
   METADATA_CONFLICT: status.ABORTED,
 } as const satisfies Record<ErrorCode, status>
 

@@ -22,7 +22,7 @@ export interface GrpcChannelOptions {
   /** host:port */
   readonly address: string
   readonly service: ServiceDefinition
-  /** Until a unary call fails with TIMEOUT. Streams have no end. */
+  /** Until a unary call fails with TIMEOUT. Streams and long calls have no end. */
   readonly timeoutMs: number
   readonly secret?: Buffer | undefined
   readonly tls?: TlsKeys | undefined
@@ -67,11 +67,17 @@ export class GrpcChannel implements AsyncDisposable {
     })
   }
 
-  /** @throws {StoreError} what the peer answered, TIMEOUT, CANCELLED, UNAVAILABLE, PEER_FAILED. */
+  /**
+   * `isLong`: without a time limit, for work that takes as long as a volume is large. A peer that
+   * is gone is noticed all the same, within a minute.
+   *
+   * @throws {StoreError} what the peer answered, TIMEOUT, CANCELLED, UNAVAILABLE, PEER_FAILED.
+   */
   unary<Answer extends object>(
     name: string,
     request: object,
     signal: AbortSignal,
+    options: { readonly isLong?: boolean } = {},
   ): Promise<Answer> {
     const method = this.#method(name)
     return new Promise((resolve, reject) => {
@@ -89,16 +95,13 @@ export class GrpcChannel implements AsyncDisposable {
         this.#metadata(method),
         (error, answer) => {
           aborting[Symbol.dispose]()
-          timer[Symbol.dispose]()
+          timer?.[Symbol.dispose]()
           if (error === null) resolve(answer as Answer)
           else reject(gaveUp ?? this.#errorOf(error, signal))
         },
       )
       const aborting = onAbort(signal, () => giveUp(cancelledError(signal, 'while waiting')))
-      const timer = this.#clock.after(this.#timeoutMs, () => {
-        const text = `${this.address} did not answer ${name} within ${this.#timeoutMs} ms`
-        giveUp(new StoreError('TIMEOUT', text))
-      })
+      const timer = options.isLong === true ? undefined : this.#timeout(name, giveUp)
     })
   }
 
@@ -183,6 +186,13 @@ export class GrpcChannel implements AsyncDisposable {
     } finally {
       call.cancel()
     }
+  }
+
+  #timeout(name: string, giveUp: (reason: StoreError) => void): Disposable {
+    return this.#clock.after(this.#timeoutMs, () => {
+      const text = `${this.address} did not answer ${name} within ${this.#timeoutMs} ms`
+      giveUp(new StoreError('TIMEOUT', text))
+    })
   }
 
   #method(name: string): Method {

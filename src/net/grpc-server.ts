@@ -285,7 +285,7 @@ class Calls {
       const answer = async (): Promise<void> => {
         try {
           using running = this.#begin(path, method.policy, call)
-          running.abortAfter(this.#clock, this.#callMs)
+          if (!method.isLong) running.abortAfter(this.#clock, this.#callMs)
           try {
             callback(null, await method.run(call.request, running))
           } catch (error) {

@@ -22,6 +22,8 @@ export interface CallContext {
 export interface UnaryMethod {
   readonly kind: 'unary'
   readonly policy: MethodPolicy
+  /** It takes as long as a volume is large: only its caller can give it up. */
+  readonly isLong: boolean
   readonly run: (request: object, call: CallContext) => Promise<object>
 }
 
@@ -62,7 +64,15 @@ export function unary<Request extends object>(
   policy: MethodPolicy,
   run: (request: Request, call: CallContext) => Promise<object>,
 ): UnaryMethod {
-  return { kind: 'unary', policy, run: run as UnaryMethod['run'] }
+  return { kind: 'unary', policy, isLong: false, run: run as UnaryMethod['run'] }
+}
+
+/** As `unary`; clients call it with `isLong`. */
+export function longUnary<Request extends object>(
+  policy: MethodPolicy,
+  run: (request: Request, call: CallContext) => Promise<object>,
+): UnaryMethod {
+  return { ...unary(policy, run), isLong: true }
 }
 
 export function serverStream<Request extends object>(

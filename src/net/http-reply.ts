@@ -63,6 +63,9 @@ export const HTTP_STATUS = {
   UNAUTHENTICATED: 401,
   LISTEN_FAILED: 500,
   METADATA_CORRUPT: 500,
+  JOB_NOT_FOUND: 404,
+  JOB_LEASE_LOST: 409,
+  VOLUME_CHANGED: 409,
   METADATA_CONFLICT: 409,
 } as const satisfies Record<ErrorCode, number>
 

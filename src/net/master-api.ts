@@ -15,9 +15,16 @@ export interface NodeLocation {
   readonly rack: string
 }
 
+/**
+ * `all`: a write counts when every copy has it. `best-effort`: also when only some have it durably
+ * and the master has recorded durably that the others lack it.
+ */
+export type WritePolicy = 'all' | 'best-effort'
+
 export interface VolumeLocations {
   readonly volumeId: VolumeId
   readonly collection: string
+  readonly writePolicy: WritePolicy
   /** Servers that hold the volume now. Empty: it is known, but out of reach. */
   readonly locations: readonly NodeLocation[]
 }
@@ -94,6 +101,8 @@ export interface VolumeReport {
    * digits; empty while it is not known.
    */
   readonly digest: string
+  /** Reads and writes a second of late, to two digits; 0: hardly any. */
+  readonly requestsPerS: number
 }
 
 export interface DiskReport {
@@ -105,6 +114,8 @@ export interface DiskReport {
   readonly reserveBytes: number
   /** What was found there and could not be taken into service. */
   readonly quarantinedCount: number
+  /** The cluster whose volumes these are; empty: none yet. */
+  readonly clusterId: string
 }
 
 export interface Heartbeat {
@@ -132,6 +143,30 @@ export interface HeartbeatAnswer {
   readonly epoch: number
   readonly intervalMs: number
   readonly volumeSizeMaxBytes: number
+  /** Of a leader: directories without a cluster belong to this one from now on. */
+  readonly clusterId: string
+}
+
+/** Why a needle may differ between copies: a put or a delete that not all got, or a bad read. */
+export type DirtyKind = 'put' | 'delete' | 'check'
+
+/** Told by a volume server; see `MasterApi.recordDirty`. */
+export interface DirtyRecord {
+  readonly volumeId: VolumeId
+  readonly needleId: NeedleId
+  readonly kind: DirtyKind
+  /** The server that tells. */
+  readonly reportedBy: string
+  /** Urls of servers out of reach with it; empty: they answered, or nobody was asked. */
+  readonly unreached: readonly string[]
+}
+
+export interface CollectionSettings {
+  readonly collection: string
+  /** For volumes to come; undefined: as it is. Those there are change by `set-replication`. */
+  readonly replication: ReplicaPlacement | undefined
+  /** Undefined: as it is. */
+  readonly writePolicy: WritePolicy | undefined
 }
 
 export interface TopologyNode {
@@ -141,6 +176,12 @@ export interface TopologyNode {
   readonly disks: readonly DiskReport[]
   readonly volumes: readonly VolumeReport[]
   readonly inFlightCount: number
+  /** 0 unless it is down. */
+  readonly downSinceMs: number
+  /** Comes and goes too often to be given anything new. */
+  readonly isFlapping: boolean
+  /** Is being emptied, and given nothing new. */
+  readonly isDraining: boolean
 }
 
 /** Volumes of one collection, replication and TTL. */
@@ -168,6 +209,9 @@ export interface CollectionReport {
   readonly liveBytes: number
   /** Bytes on all disks, copies and garbage included. */
   readonly datBytes: number
+  /** Undefined: the cluster's. */
+  readonly replication: ReplicaPlacement | undefined
+  readonly writePolicy: WritePolicy
 }
 
 export interface ClusterStatistics {
@@ -240,6 +284,23 @@ export interface MasterApi {
    * it cannot be reached.
    */
   deleteCollection(collection: string, signal: AbortSignal): Promise<void>
+
+  /**
+   * Makes the collection if there is none. Durable when it returns.
+   *
+   * @throws {StoreError} REQUEST_INVALID: no collection can have this name. NOT_LEADER.
+   */
+  configureCollection(settings: CollectionSettings, signal: AbortSignal): Promise<void>
+
+  /**
+   * These needles may differ between the copies of their volumes. Durable when it returns: they are
+   * made equal as soon as the copies can be reached, whoever restarts meanwhile. A delete wins over
+   * a put. While a volume has any, nothing new is assigned to it.
+   *
+   * @throws {StoreError} REQUEST_INVALID: more than `LIMITS.dirtyRecordsMax` at once. NOT_LEADER,
+   * OVERLOADED.
+   */
+  recordDirty(records: readonly DirtyRecord[], signal: AbortSignal): Promise<void>
 
   statistics(signal: AbortSignal): Promise<ClusterStatistics>
 

@@ -135,7 +135,9 @@ export class NeedleHttp implements AsyncDisposable {
 
   async #get(request: ReadRequest, query: string, signal: AbortSignal): Promise<HttpExchange> {
     const { range, readDeleted, readToken } = request
-    const queries = [query, readDeleted ? 'readDeleted=true' : ''].filter((part) => part !== '')
+    const proxied = request.isForwarded === true ? 'proxied=true' : ''
+    const deleted = readDeleted ? 'readDeleted=true' : ''
+    const queries = [query, deleted, proxied].filter((part) => part !== '')
     const path = `/${formatFileId(request.fileId)}${queries.length > 0 ? '?' : ''}`
     const headers: Record<string, string> = { 'accept-encoding': 'gzip' }
     if (range !== undefined) headers['range'] = `bytes=${range.start}-${range.end - 1}`

@@ -17,10 +17,10 @@ const PROTO_DIRECTORY = fileURLToPath(new URL('../../proto/', import.meta.url))
 /**
  * Everything of `hayloft.v1`. Names in camel case; 64-bit numbers as JavaScript numbers, exact to
  * 2^53: what may be larger is text in our messages. Absent scalars have their default; absent
- * messages are null.
+ * messages are null, and what is `optional` and absent is undefined.
  */
 export const PROTO_PACKAGE: PackageDefinition = loadSync(
-  ['hayloft/v1/master.proto', 'hayloft/v1/volume.proto'],
+  ['hayloft/v1/master.proto', 'hayloft/v1/volume.proto', 'hayloft/v1/jobs.proto'],
   {
     includeDirs: [PROTO_DIRECTORY],
     keepCase: false,
@@ -33,9 +33,11 @@ export const PROTO_PACKAGE: PackageDefinition = loadSync(
 
 export const MASTER_SERVICE = 'hayloft.v1.Master'
 export const VOLUME_SERVICE = 'hayloft.v1.Volume'
+export const JOBS_SERVICE = 'hayloft.v1.Jobs'
 
 export const MASTER_PROTO: ServiceDefinition = serviceNamed(MASTER_SERVICE)
 export const VOLUME_PROTO: ServiceDefinition = serviceNamed(VOLUME_SERVICE)
+export const JOBS_PROTO: ServiceDefinition = serviceNamed(JOBS_SERVICE)
 
 /** A message of our protocol by its name within the package. */
 export function messageNamed(name: string): MessageTypeDefinition<object, object> {

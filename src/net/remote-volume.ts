@@ -1,4 +1,4 @@
-import type { VolumeId } from '../base/ids.ts'
+import type { NeedleId, VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { StoreError } from '../base/store-error.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -14,49 +14,89 @@ import type { TlsKeys } from './tls.ts'
 import type {
   AllocateVolumeCommand,
   BatchDeleteAnswer,
+  CatchUpAnswer,
+  CatchUpCommand,
   CopyProgress,
   CopyVolumeCommand,
   DeleteAnswer,
   DeleteRequest,
+  DeleteVolumeCommand,
+  FreezeCommand,
+  HealAnswer,
+  HealNeedlesCommand,
   NeedleContent,
+  NeedleStat,
+  NeedleSummary,
   PutAnswer,
   PutRequest,
   PutStreamRequest,
   ReadRequest,
+  ScrubCommand,
+  ScrubProgress,
   TailRecord,
+  TailRequest,
+  VacuumCommand,
   VacuumProgress,
   VolumeApi,
   VolumeCommand,
+  VolumeDigest,
+  VolumeExtent,
   VolumeFilePiece,
   VolumeServerStatus,
 } from './volume-api.ts'
+import {
+  catchUpAnswerFromWire,
+  catchUpToWire,
+  copyProgressFromWire,
+  copyToWire,
+  type DeleteNeedlesCommand,
+  deleteNeedlesToWire,
+  deleteVolumeToWire,
+  freezeToWire,
+  healAnswerFromWire,
+  healToWire,
+  needleIdsToWire,
+  needlePageFromWire,
+  needleStatFromWire,
+  type SetReplicationCommand,
+  scrubProgressFromWire,
+  scrubToWire,
+  setReplicationToWire,
+  vacuumCommandToWire,
+  vacuumFromWire,
+  volumeDigestFromWire,
+  type WireCatchUpAnswer,
+  type WireCopyProgress,
+  type WireHealAnswer,
+  type WireNeedlePage,
+  type WireNeedleStat,
+  type WireScrubProgress,
+  type WireVacuum,
+} from './wire-repair.ts'
 import { volumeReportFromWire, type WireVolumeReport } from './wire-reports.ts'
 import { fromPeer } from './wire-values.ts'
 import {
   allocateToWire,
   batchAnswerFromWire,
   commandToWire,
-  copyProgressFromWire,
-  copyToWire,
   deleteAnswerFromWire,
   deleteToWire,
+  extentFromWire,
   headFromWire,
   pieceFromWire,
   putAnswerFromWire,
   putToWire,
   readToWire,
   serverStatusFromWire,
-  type TailRequest,
   tailRecordFromWire,
   tailToWire,
-  vacuumFromWire,
+  type WireExtent,
   type WireGetPart,
   type WirePiece,
   type WireResult,
   type WireResults,
   type WireServerStatus,
   type WireTailRecord,
-  type WireVacuum,
 } from './wire-volume.ts'
 import { WriteStreamClient } from './write-stream-client.ts'
 
@@ -191,8 +231,8 @@ export class RemoteVolume implements VolumeApi, AsyncDisposable {
     await this.#channel.unary('SealVolume', commandToWire(command), signal)
   }
 
-  async deleteVolume(command: VolumeCommand, signal: AbortSignal): Promise<void> {
-    await this.#channel.unary('DeleteVolume', commandToWire(command), signal)
+  async deleteVolume(command: DeleteVolumeCommand, signal: AbortSignal): Promise<void> {
+    await this.#channel.unary('DeleteVolume', deleteVolumeToWire(command), signal)
   }
 
   async volumeStatus(volumeId: VolumeId, signal: AbortSignal): Promise<VolumeReport> {
@@ -208,7 +248,7 @@ export class RemoteVolume implements VolumeApi, AsyncDisposable {
 
   copyVolume(command: CopyVolumeCommand, signal: AbortSignal): AsyncIterable<CopyProgress> {
     const request = copyToWire(command)
-    return this.#stream<CopyProgress, CopyProgress>(
+    return this.#stream<WireCopyProgress, CopyProgress>(
       'CopyVolume',
       request,
       copyProgressFromWire,
@@ -241,9 +281,70 @@ export class RemoteVolume implements VolumeApi, AsyncDisposable {
     throw new StoreError('PEER_FAILED', `${this.#peer} sent a ratio of ${garbageRatio}`)
   }
 
-  vacuumVolume(command: VolumeCommand, signal: AbortSignal): AsyncIterable<VacuumProgress> {
-    const wire = commandToWire(command)
+  vacuumVolume(command: VacuumCommand, signal: AbortSignal): AsyncIterable<VacuumProgress> {
+    const wire = vacuumCommandToWire(command)
     return this.#stream<WireVacuum, VacuumProgress>('VacuumVolume', wire, vacuumFromWire, signal)
+  }
+
+  async freezeVolume(command: FreezeCommand, signal: AbortSignal): Promise<VolumeExtent> {
+    const request = freezeToWire(command)
+    const wire = await this.#channel.unary<WireExtent>('FreezeVolume', request, signal)
+    return fromPeer(this.#peer, wire, extentFromWire)
+  }
+
+  async digestVolume(volumeId: VolumeId, signal: AbortSignal): Promise<VolumeDigest> {
+    const wire = await this.#long<VolumeDigest>('DigestVolume', { volumeId }, signal)
+    return fromPeer(this.#peer, wire, volumeDigestFromWire)
+  }
+
+  async catchUpVolume(command: CatchUpCommand, signal: AbortSignal): Promise<CatchUpAnswer> {
+    const request = catchUpToWire(command)
+    const wire = await this.#long<WireCatchUpAnswer>('CatchUpVolume', request, signal)
+    return fromPeer(this.#peer, wire, catchUpAnswerFromWire)
+  }
+
+  listNeedles(volumeId: VolumeId, signal: AbortSignal): AsyncIterable<readonly NeedleSummary[]> {
+    const convert = (wire: WireNeedlePage) => needlePageFromWire(wire)
+    return this.#stream('ListNeedles', { volumeId }, convert, signal)
+  }
+
+  async statNeedles(
+    volumeId: VolumeId,
+    needleIds: readonly NeedleId[],
+    signal: AbortSignal,
+  ): Promise<readonly NeedleStat[]> {
+    type WireStats = { readonly needles: readonly WireNeedleStat[] }
+    const request = { volumeId, needleIds: needleIdsToWire(needleIds) }
+    const wire = await this.#long<WireStats>('StatNeedles', request, signal)
+    return this.#oneEach(needleIds, wire.needles, needleStatFromWire)
+  }
+
+  async healNeedles(
+    command: HealNeedlesCommand,
+    signal: AbortSignal,
+  ): Promise<readonly HealAnswer[]> {
+    type WireHealed = { readonly answers: readonly WireHealAnswer[] }
+    const wire = await this.#long<WireHealed>('HealNeedles', healToWire(command), signal)
+    return this.#oneEach(command.needleIds, wire.answers, healAnswerFromWire)
+  }
+
+  /** Any number of them. */
+  async deleteNeedles(command: DeleteNeedlesCommand, signal: AbortSignal): Promise<void> {
+    const { needleIds } = command
+    const countMax = LIMITS.healNeedlesMax.value
+    for (let at = 0; at < needleIds.length; at += countMax) {
+      const part = { ...command, needleIds: needleIds.slice(at, at + countMax) }
+      await this.#long('DeleteNeedles', deleteNeedlesToWire(part), signal)
+    }
+  }
+
+  scrubVolume(command: ScrubCommand, signal: AbortSignal): AsyncIterable<ScrubProgress> {
+    const convert = (wire: WireScrubProgress) => scrubProgressFromWire(wire)
+    return this.#stream('ScrubVolume', scrubToWire(command), convert, signal)
+  }
+
+  async setVolumeReplication(command: SetReplicationCommand, signal: AbortSignal): Promise<void> {
+    await this.#channel.unary('SetVolumeReplication', setReplicationToWire(command), signal)
   }
 
   /** Takes no new writes, waits up to `deadlineMs` for those under way, and fails the rest. */
@@ -281,6 +382,26 @@ export class RemoteVolume implements VolumeApi, AsyncDisposable {
       if (result === undefined) throw new StoreError('PEER_FAILED', `no result ${index}`)
       return batchAnswerFromWire(result, request)
     })
+  }
+
+  #long<Wire extends object>(name: string, request: object, signal: AbortSignal): Promise<Wire> {
+    return this.#channel.unary<Wire>(name, request, signal, { isLong: true })
+  }
+
+  /** @throws {StoreError} PEER_FAILED: not one answer for each needle, in their order. */
+  #oneEach<Wire, Answer extends { readonly needleId: NeedleId }>(
+    needleIds: readonly NeedleId[],
+    wires: readonly Wire[],
+    convert: (wire: Wire) => Answer,
+  ): Answer[] {
+    const answers = wires.map((wire) => fromPeer(this.#peer, wire, convert))
+    const isOneEach =
+      answers.length === needleIds.length &&
+      answers.every(({ needleId: { hi, lo } }, index) => {
+        return hi === needleIds[index]?.hi && lo === needleIds[index]?.lo
+      })
+    if (isOneEach) return answers
+    throw new StoreError('PEER_FAILED', `${this.#peer} answered for other needles than asked`)
   }
 
   #stream<Wire extends object, Value>(

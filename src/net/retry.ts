@@ -66,6 +66,9 @@ export const RETRY = {
   UNAUTHENTICATED: 'never', // The secret will be the same next time.
   LISTEN_FAILED: 'never', // Somebody else has the address.
   METADATA_CORRUPT: 'never', // The row will read the same.
+  JOB_NOT_FOUND: 'never', // It will not appear by itself.
+  JOB_LEASE_LOST: 'never', // Another worker goes on with it.
+  VOLUME_CHANGED: 'never', // Whoever gave the command has to look again first.
   METADATA_CONFLICT: 'never', // Whoever made the condition has to look again first.
 } as const satisfies Record<ErrorCode, RetryAdvice>
 

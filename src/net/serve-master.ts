@@ -11,17 +11,21 @@ import {
   answerToWire,
   assignFromWire,
   collectionToWire,
+  dirtyRecordsFromWire,
   growFromWire,
   heartbeatFromWire,
   leaseToWire,
   linkNameFromWire,
   listNamesRequest,
   namedFileToWire,
+  settingsFromWire,
   statisticsToWire,
   statusToWire,
   topologyToWire,
   updateToWire,
   type WireAssign,
+  type WireCollectionSettings,
+  type WireDirtyRecords,
   type WireGrow,
   type WireHeartbeat,
   type WireLinkName,
@@ -83,6 +87,14 @@ function clusterMethods(api: MasterApi): Record<string, GrpcMethod> {
         return {}
       },
     ),
+    ConfigureCollection: unary('cluster', async (wire: WireCollectionSettings, { signal }) => {
+      await api.configureCollection(settingsFromWire(wire), signal)
+      return {}
+    }),
+    RecordDirty: unary('cluster', async (wire: WireDirtyRecords, { signal }) => {
+      await api.recordDirty(dirtyRecordsFromWire(wire), signal)
+      return {}
+    }),
     GetStatistics: unary('public', async (_, { signal }) =>
       statisticsToWire(await api.statistics(signal)),
     ),

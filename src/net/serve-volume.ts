@@ -4,12 +4,42 @@ import {
   type CallContext,
   type GrpcMethod,
   type GrpcService,
+  longUnary,
   mapStream,
   serverStream,
   unary,
 } from './grpc-service.ts'
 import { VOLUME_PROTO, VOLUME_SERVICE } from './proto-loading.ts'
 import type { VolumeApi } from './volume-api.ts'
+import {
+  catchUpAnswerToWire,
+  catchUpFromWire,
+  copyFromWire,
+  copyProgressToWire,
+  deleteNeedlesFromWire,
+  deleteVolumeFromWire,
+  freezeFromWire,
+  healAnswerToWire,
+  healFromWire,
+  needleIdsFromWire,
+  needlePageToWire,
+  needleStatToWire,
+  scrubFromWire,
+  scrubProgressToWire,
+  setReplicationFromWire,
+  vacuumCommandFromWire,
+  vacuumToWire,
+  volumeDigestToWire,
+  type WireCatchUp,
+  type WireCopy,
+  type WireDeleteNeedles,
+  type WireDeleteVolume,
+  type WireFreeze,
+  type WireHeal,
+  type WireScrub,
+  type WireSetReplication,
+  type WireVacuumCommand,
+} from './wire-repair.ts'
 import { volumeReportToWire } from './wire-reports.ts'
 import { wireVolumeId } from './wire-values.ts'
 import {
@@ -17,8 +47,7 @@ import {
   batchAnswerToWire,
   batchDeleteFromWire,
   commandFromWire,
-  copyFromWire,
-  copyProgressToWire,
+  extentToWire,
   metadataToWire,
   pieceToWire,
   putFromWire,
@@ -27,11 +56,9 @@ import {
   serverStatusToWire,
   tailFromWire,
   tailRecordToWire,
-  vacuumToWire,
   type WireAllocate,
   type WireBatchDelete,
   type WireCommand,
-  type WireCopy,
   type WireGet,
   type WireGetPart,
   type WirePut,
@@ -47,7 +74,12 @@ export function volumeService(
   return {
     name: VOLUME_SERVICE,
     definition: VOLUME_PROTO,
-    methods: { ...needleMethods(api, options.logger), ...volumeMethods(api), ...streams(api) },
+    methods: {
+      ...needleMethods(api, options.logger),
+      ...volumeMethods(api),
+      ...streams(api),
+      ...repairMethods(api),
+    },
   }
 }
 
@@ -104,8 +136,8 @@ function volumeMethods(api: VolumeApi): Record<string, GrpcMethod> {
       await api.sealVolume(commandFromWire(wire), signal)
       return {}
     }),
-    DeleteVolume: unary('cluster', async (wire: WireCommand, { signal }) => {
-      await api.deleteVolume(commandFromWire(wire), signal)
+    DeleteVolume: unary('cluster', async (wire: WireDeleteVolume, { signal }) => {
+      await api.deleteVolume(deleteVolumeFromWire(wire), signal)
       return {}
     }),
     GetVolumeStatus: unary('public', async (wire: WireVolume, { signal }) =>
@@ -135,8 +167,50 @@ function streams(api: VolumeApi): Record<string, GrpcMethod> {
     TailVolume: serverStream('cluster', (wire: WireTail, { signal }) =>
       mapStream(api.tailVolume(tailFromWire(wire), signal), tailRecordToWire),
     ),
-    VacuumVolume: serverStream('cluster', (wire: WireCommand, { signal }) =>
-      mapStream(api.vacuumVolume(commandFromWire(wire), signal), vacuumToWire),
+    VacuumVolume: serverStream('cluster', (wire: WireVacuumCommand, { signal }) =>
+      mapStream(api.vacuumVolume(vacuumCommandFromWire(wire), signal), vacuumToWire),
     ),
   }
+}
+
+/** What makes copies equal, and takes as long as they are large. */
+function repairMethods(api: VolumeApi): Record<string, GrpcMethod> {
+  return {
+    FreezeVolume: unary('cluster', async (wire: WireFreeze, { signal }) =>
+      extentToWire(await api.freezeVolume(freezeFromWire(wire), signal)),
+    ),
+    DigestVolume: longUnary('cluster', async (wire: WireVolume, { signal }) =>
+      volumeDigestToWire(await api.digestVolume(wireVolumeId(wire.volumeId), signal)),
+    ),
+    CatchUpVolume: longUnary('cluster', async (wire: WireCatchUp, { signal }) =>
+      catchUpAnswerToWire(await api.catchUpVolume(catchUpFromWire(wire), signal)),
+    ),
+    ListNeedles: serverStream('cluster', (wire: WireVolume, { signal }) =>
+      mapStream(api.listNeedles(wireVolumeId(wire.volumeId), signal), needlePageToWire),
+    ),
+    StatNeedles: longUnary('cluster', async (wire: WireNeedles, { signal }) => {
+      const needleIds = needleIdsFromWire(wire.needleIds)
+      const stats = await api.statNeedles(wireVolumeId(wire.volumeId), needleIds, signal)
+      return { needles: stats.map(needleStatToWire) }
+    }),
+    HealNeedles: longUnary('cluster', async (wire: WireHeal, { signal }) => {
+      const answers = await api.healNeedles(healFromWire(wire), signal)
+      return { answers: answers.map(healAnswerToWire) }
+    }),
+    DeleteNeedles: longUnary('cluster', async (wire: WireDeleteNeedles, { signal }) => {
+      await api.deleteNeedles(deleteNeedlesFromWire(wire), signal)
+      return {}
+    }),
+    ScrubVolume: serverStream('cluster', (wire: WireScrub, { signal }) =>
+      mapStream(api.scrubVolume(scrubFromWire(wire), signal), scrubProgressToWire),
+    ),
+    SetVolumeReplication: unary('cluster', async (wire: WireSetReplication, { signal }) => {
+      await api.setVolumeReplication(setReplicationFromWire(wire), signal)
+      return {}
+    }),
+  }
+}
+
+interface WireNeedles extends WireVolume {
+  readonly needleIds: readonly string[]
 }

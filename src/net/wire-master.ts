@@ -1,11 +1,15 @@
 import { formatFileId, parseFileId } from '../base/file-id.ts'
 import { formatNeedleId } from '../base/ids.ts'
+import { LIMITS } from '../base/limits.ts'
 import { formatReplicaPlacement, parseReplicaPlacement } from '../base/replica-placement.ts'
 import { formatTtl, parseTtl } from '../base/ttl.ts'
 import type {
   AssignRequest,
   ClusterStatistics,
   CollectionReport,
+  CollectionSettings,
+  DirtyKind,
+  DirtyRecord,
   GrowRequest,
   Heartbeat,
   HeartbeatAnswer,
@@ -31,8 +35,17 @@ import {
   type WireNode,
   type WireVolumeLocations,
   type WireVolumeReport,
+  writePolicyFromWire,
 } from './wire-reports.ts'
-import { wireNeedleId, wireNumber, wirePlacement, wireVolumeId, wireWord } from './wire-values.ts'
+import {
+  placementToWire,
+  wireAtMost,
+  wireNeedleId,
+  wireNumber,
+  wirePlacement,
+  wireVolumeId,
+  wireWord,
+} from './wire-values.ts'
 
 /** Messages of master.proto, as the loader shows them, and back. */
 
@@ -86,6 +99,9 @@ export interface WireTopologyNode {
   readonly disks: readonly WireDiskReport[]
   readonly volumes: readonly WireVolumeReport[]
   readonly inFlightCount: number
+  readonly downSinceMs: number
+  readonly isFlapping: boolean
+  readonly isDraining: boolean
 }
 
 export interface WireTopologyLayout {
@@ -114,8 +130,31 @@ export interface WireNamedFile extends WireLinkName {
   readonly modifiedAtMs: number
 }
 
+export interface WireCollection extends Omit<CollectionReport, 'replication' | 'writePolicy'> {
+  readonly replication: string
+  readonly writePolicy: string
+}
+
 export interface WireCollections {
-  readonly collections: readonly CollectionReport[]
+  readonly collections: readonly WireCollection[]
+}
+
+export interface WireCollectionSettings {
+  readonly collection: string
+  readonly replication: string
+  readonly writePolicy: string
+}
+
+export interface WireDirtyRecord {
+  readonly volumeId: number
+  readonly needleId: string
+  readonly kind: string
+  readonly reportedBy: string
+  readonly unreached: readonly string[]
+}
+
+export interface WireDirtyRecords {
+  readonly records: readonly WireDirtyRecord[]
 }
 
 export interface WireVolumeIds {
@@ -130,6 +169,8 @@ export interface WireNames {
   readonly files: readonly WireNamedFile[]
 }
 
+export const DIRTY_KINDS = ['put', 'delete', 'check'] as const satisfies readonly DirtyKind[]
+
 const NODE_STATES = ['up', 'leaving', 'down'] as const satisfies readonly TopologyNode['state'][]
 
 export function growToWire(request: GrowRequest): WireGrow {
@@ -137,7 +178,7 @@ export function growToWire(request: GrowRequest): WireGrow {
   return {
     count,
     collection,
-    replication: replication === undefined ? '' : formatReplicaPlacement(replication),
+    replication: placementToWire(replication),
     ttl: formatTtl(request.ttl),
     dataCenter,
     rack,
@@ -235,8 +276,8 @@ export function heartbeatFromWire(wire: WireHeartbeat): Heartbeat {
 }
 
 export function answerToWire(answer: HeartbeatAnswer): HeartbeatAnswer {
-  const { isLeader, leader, epoch, intervalMs, volumeSizeMaxBytes } = answer
-  return { isLeader, leader, epoch, intervalMs, volumeSizeMaxBytes }
+  const { isLeader, leader, epoch, intervalMs, volumeSizeMaxBytes, clusterId } = answer
+  return { isLeader, leader, epoch, intervalMs, volumeSizeMaxBytes, clusterId }
 }
 
 /** @throws {StoreError} REQUEST_INVALID */
@@ -247,6 +288,7 @@ export function answerFromWire(wire: HeartbeatAnswer): HeartbeatAnswer {
     epoch: wireNumber(wire.epoch, 'an epoch'),
     intervalMs: wire.intervalMs,
     volumeSizeMaxBytes: wireNumber(wire.volumeSizeMaxBytes, 'the size of a volume'),
+    clusterId: wire.clusterId,
   }
 }
 
@@ -272,20 +314,66 @@ export function topologyFromWire(wire: WireTopology): Topology {
   }
 }
 
-export function collectionToWire(report: CollectionReport): CollectionReport {
-  const { collection, volumeCount, liveNeedles, liveBytes, datBytes } = report
-  return { collection, volumeCount, liveNeedles, liveBytes, datBytes }
+export function collectionToWire(report: CollectionReport): WireCollection {
+  const { collection, volumeCount, liveNeedles, liveBytes, datBytes, writePolicy } = report
+  const replication = placementToWire(report.replication)
+  return { collection, volumeCount, liveNeedles, liveBytes, datBytes, replication, writePolicy }
 }
 
-/** @throws {StoreError} REQUEST_INVALID */
-export function collectionFromWire(wire: CollectionReport): CollectionReport {
+/** @throws {StoreError} REQUEST_INVALID, REPLICA_PLACEMENT_INVALID. */
+export function collectionFromWire(wire: WireCollection): CollectionReport {
   return {
     collection: wire.collection,
     volumeCount: wire.volumeCount,
     liveNeedles: wireNumber(wire.liveNeedles, 'live needles'),
     liveBytes: wireNumber(wire.liveBytes, 'live bytes'),
     datBytes: wireNumber(wire.datBytes, 'bytes of .dat'),
+    replication: wirePlacement(wire.replication),
+    writePolicy: writePolicyFromWire(wire.writePolicy),
   }
+}
+
+export function settingsToWire(settings: CollectionSettings): WireCollectionSettings {
+  const { collection, replication, writePolicy } = settings
+  return {
+    collection,
+    replication: placementToWire(replication),
+    writePolicy: writePolicy ?? '',
+  }
+}
+
+/** @throws {StoreError} REQUEST_INVALID, REPLICA_PLACEMENT_INVALID. */
+export function settingsFromWire(wire: WireCollectionSettings): CollectionSettings {
+  const { collection, writePolicy } = wire
+  return {
+    collection,
+    replication: wirePlacement(wire.replication),
+    writePolicy: writePolicy === '' ? undefined : writePolicyFromWire(writePolicy),
+  }
+}
+
+export function dirtyRecordsToWire(records: readonly DirtyRecord[]): WireDirtyRecords {
+  return {
+    records: records.map(({ volumeId, needleId, kind, reportedBy, unreached }) => ({
+      volumeId,
+      needleId: formatNeedleId(needleId),
+      kind,
+      reportedBy,
+      unreached,
+    })),
+  }
+}
+
+/** @throws {StoreError} REQUEST_INVALID, also for more than `LIMITS.dirtyRecordsMax`. */
+export function dirtyRecordsFromWire(wire: WireDirtyRecords): DirtyRecord[] {
+  const records = wireAtMost(wire.records, LIMITS.dirtyRecordsMax.value, 'dirty needles')
+  return records.map((record) => ({
+    volumeId: wireVolumeId(record.volumeId),
+    needleId: wireNeedleId(record.needleId),
+    kind: wireWord(record.kind, DIRTY_KINDS, 'why a needle is dirty'),
+    reportedBy: record.reportedBy,
+    unreached: record.unreached,
+  }))
 }
 
 export function statisticsToWire(statistics: ClusterStatistics): ClusterStatistics {
@@ -352,6 +440,9 @@ function topologyNodeToWire(node: TopologyNode): WireTopologyNode {
     disks: node.disks.map(diskReportToWire),
     volumes: node.volumes.map(volumeReportToWire),
     inFlightCount: node.inFlightCount,
+    downSinceMs: node.downSinceMs,
+    isFlapping: node.isFlapping,
+    isDraining: node.isDraining,
   }
 }
 
@@ -363,6 +454,9 @@ function topologyNodeFromWire(wire: WireTopologyNode): TopologyNode {
     disks: wire.disks.map(diskReportFromWire),
     volumes: wire.volumes.map(volumeReportFromWire),
     inFlightCount: wire.inFlightCount,
+    downSinceMs: wireNumber(wire.downSinceMs, 'a time'),
+    isFlapping: wire.isFlapping,
+    isDraining: wire.isDraining,
   }
 }
 

@@ -6,8 +6,9 @@ import type {
   ReportedVolumeState,
   VolumeLocations,
   VolumeReport,
+  WritePolicy,
 } from './master-api.ts'
-import { invalid, present, wireNumber, wireVolumeId, wireWord } from './wire-values.ts'
+import { invalid, present, wireNumber, wireRatio, wireVolumeId, wireWord } from './wire-values.ts'
 
 /**
  * What masters and volume servers both say: where a server is, and what its volumes and disks do.
@@ -19,6 +20,7 @@ export interface WireVolumeLocations {
   readonly volumeId: number
   readonly collection: string
   readonly locations: readonly WireNode[]
+  readonly writePolicy: string
 }
 
 export interface WireVolumeReport extends Omit<VolumeReport, 'volumeId' | 'replication' | 'ttl'> {
@@ -37,6 +39,13 @@ const VOLUME_STATES = [
   'damaged',
 ] as const satisfies readonly ReportedVolumeState[]
 
+const WRITE_POLICIES = ['all', 'best-effort'] as const satisfies readonly WritePolicy[]
+
+/** @throws {StoreError} REQUEST_INVALID */
+export function writePolicyFromWire(text: string): WritePolicy {
+  return wireWord(text, WRITE_POLICIES, 'a write policy')
+}
+
 export function nodeToWire(node: NodeLocation): WireNode {
   const { url, publicUrl, grpcAddress, dataCenter, rack } = node
   return { url, publicUrl, grpcAddress, dataCenter, rack }
@@ -50,8 +59,8 @@ export function nodeFromWire(wire: WireNode | null): NodeLocation {
 }
 
 export function volumeLocationsToWire(volume: VolumeLocations): WireVolumeLocations {
-  const { volumeId, collection } = volume
-  return { volumeId, collection, locations: volume.locations.map(nodeToWire) }
+  const { volumeId, collection, writePolicy } = volume
+  return { volumeId, collection, locations: volume.locations.map(nodeToWire), writePolicy }
 }
 
 /** @throws {StoreError} REQUEST_INVALID */
@@ -60,6 +69,7 @@ export function volumeLocationsFromWire(wire: WireVolumeLocations): VolumeLocati
     volumeId: wireVolumeId(wire.volumeId),
     collection: wire.collection,
     locations: wire.locations.map(nodeFromWire),
+    writePolicy: writePolicyFromWire(wire.writePolicy),
   }
 }
 
@@ -79,12 +89,12 @@ export function volumeReportToWire(report: VolumeReport): WireVolumeReport {
     directoryId: report.directoryId,
     modifiedAtS: report.modifiedAtS,
     digest: report.digest,
+    requestsPerS: report.requestsPerS,
   }
 }
 
 /** @throws {StoreError} REQUEST_INVALID, REPLICA_PLACEMENT_INVALID, TTL_INVALID. */
 export function volumeReportFromWire(wire: WireVolumeReport): VolumeReport {
-  if (!/^(?:[0-9a-f]{16})?$/.test(wire.digest)) throw invalid('a digest of another length')
   return {
     volumeId: wireVolumeId(wire.volumeId),
     collection: wire.collection,
@@ -99,13 +109,21 @@ export function volumeReportFromWire(wire: WireVolumeReport): VolumeReport {
     compactionRevision: wireNumber(wire.compactionRevision, 'compaction revision'),
     directoryId: wire.directoryId,
     modifiedAtS: wireNumber(wire.modifiedAtS, 'time of change'),
-    digest: wire.digest,
+    digest: digestFromWire(wire.digest),
+    requestsPerS: wireRatio(wire.requestsPerS, 'requests a second'),
   }
 }
 
+/** Empty: it is not known. @throws {StoreError} REQUEST_INVALID: not 16 hex digits. */
+export function digestFromWire(text: string): string {
+  if (!/^(?:[0-9a-f]{16})?$/.test(text)) throw invalid('a digest of another length')
+  return text
+}
+
 export function diskReportToWire(report: DiskReport): WireDiskReport {
-  const { directoryId, path, totalBytes, freeBytes, reserveBytes, quarantinedCount } = report
-  return { directoryId, path, totalBytes, freeBytes, reserveBytes, quarantinedCount }
+  const { directoryId, path, totalBytes, freeBytes, reserveBytes } = report
+  const { quarantinedCount, clusterId } = report
+  return { directoryId, path, totalBytes, freeBytes, reserveBytes, quarantinedCount, clusterId }
 }
 
 /** @throws {StoreError} REQUEST_INVALID */
@@ -117,5 +135,6 @@ export function diskReportFromWire(wire: WireDiskReport): DiskReport {
     freeBytes: wireNumber(wire.freeBytes, 'free bytes'),
     reserveBytes: wireNumber(wire.reserveBytes, 'reserved bytes'),
     quarantinedCount: wireNumber(wire.quarantinedCount, 'quarantined files'),
+    clusterId: wire.clusterId,
   }
 }

@@ -1,5 +1,9 @@
 import { type NeedleId, needleId, type VolumeId } from '../base/ids.ts'
-import { parseReplicaPlacement, type ReplicaPlacement } from '../base/replica-placement.ts'
+import {
+  formatReplicaPlacement,
+  parseReplicaPlacement,
+  type ReplicaPlacement,
+} from '../base/replica-placement.ts'
 import { isStoreError, quote, StoreError } from '../base/store-error.ts'
 
 /**
@@ -34,6 +38,28 @@ export function wireNumber(value: number, what: string): number {
   return value
 }
 
+/** @throws {StoreError} REQUEST_INVALID: negative, or no number. */
+export function wireRatio(value: number, what: string): number {
+  if (Number.isNaN(value) || value < 0) throw invalid(`${what} cannot be ${value}`)
+  return value
+}
+
+/** @throws {StoreError} REQUEST_INVALID: negative, without end, or no number. */
+export function wirePoliteness(value: number): number {
+  if (!Number.isFinite(value)) throw invalid(`a politeness cannot be ${value}`)
+  return wireRatio(value, 'a politeness')
+}
+
+/** @throws {StoreError} REQUEST_INVALID: more than `max`. */
+export function wireAtMost<Item>(
+  items: readonly Item[],
+  max: number,
+  what: string,
+): readonly Item[] {
+  if (items.length > max) throw invalid(`${items.length} ${what} at once, ${max} may be`)
+  return items
+}
+
 /** @throws {StoreError} REQUEST_INVALID: 0, which names no volume. */
 export function wireVolumeId(value: number): VolumeId {
   if (!Number.isInteger(value) || value <= 0 || value > 0xffff_ffff) {
@@ -47,6 +73,11 @@ export function wireNeedleId(text: string): NeedleId {
   if (!/^[0-9a-f]{1,16}$/i.test(text)) throw invalid(`${quote(text)} is not a needle id`)
   const digits = text.padStart(16, '0')
   return needleId(Number.parseInt(digits.slice(0, 8), 16), Number.parseInt(digits.slice(8), 16))
+}
+
+/** Empty: there is none. */
+export function placementToWire(replication: ReplicaPlacement | undefined): string {
+  return replication === undefined ? '' : formatReplicaPlacement(replication)
 }
 
 /** @throws {StoreError} REPLICA_PLACEMENT_INVALID */

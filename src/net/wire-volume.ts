@@ -1,5 +1,4 @@
 import { formatFileId, parseFileId } from '../base/file-id.ts'
-import type { VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { formatReplicaPlacement, parseReplicaPlacement } from '../base/replica-placement.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
@@ -8,8 +7,6 @@ import { errorCodeOf } from './error-maps.ts'
 import type {
   AllocateVolumeCommand,
   BatchDeleteAnswer,
-  CopyProgress,
-  CopyVolumeCommand,
   DeleteAnswer,
   DeleteRequest,
   NeedleMetadata,
@@ -17,8 +14,9 @@ import type {
   PutRequest,
   ReadRequest,
   TailRecord,
-  VacuumProgress,
+  TailRequest,
   VolumeCommand,
+  VolumeExtent,
   VolumeFilePiece,
   VolumeServerStatus,
 } from './volume-api.ts'
@@ -101,6 +99,7 @@ export interface WireGet {
   readonly rangeEnd: number
   readonly readDeleted: boolean
   readonly readToken: string
+  readonly isForwarded: boolean
 }
 
 export interface WireHead {
@@ -129,11 +128,6 @@ export interface WireAllocate extends WireCommand {
   readonly ttl: string
 }
 
-export interface WireCopy extends WireCommand {
-  readonly collection: string
-  readonly source: WireNode | null
-}
-
 export interface WireServerStatus {
   readonly node: WireNode | null
   readonly version: string
@@ -148,9 +142,12 @@ export interface WirePiece {
   readonly data: Uint8Array
 }
 
+export type WireExtent = VolumeExtent
+
 export interface WireTail {
   readonly volumeId: number
   readonly sinceNs: string
+  readonly after: WireExtent | null
 }
 
 export interface WireTailRecord {
@@ -158,18 +155,14 @@ export interface WireTailRecord {
   readonly appendAtNs: string
   readonly isTombstone: boolean
   readonly data: Uint8Array
+  readonly dataBytes: number
+  readonly checksum: number
+  readonly endBytes: number
   readonly metadata: WireMetadata | null
-}
-
-export interface WireVacuum {
-  readonly phase: string
-  readonly copiedBytes: number
-  readonly totalBytes: number
 }
 
 const NO_METADATA: NeedleMetadata = Object.freeze({})
 const EXTENSIONS = ['dat', 'idx', 'sum', 'vif'] as const
-const VACUUM_PHASES = ['copying', 'verifying', 'done'] as const
 
 export function metadataToWire(metadata: NeedleMetadata): WireMetadata | null {
   const { name, mime, lastModifiedS, ttl, pairs, isCompressed, isChunkManifest } = metadata
@@ -324,13 +317,14 @@ export function batchAnswerFromWire(wire: WireResult, request: DeleteRequest): B
 }
 
 export function readToWire(request: ReadRequest): WireGet {
-  const { range, readDeleted, readToken } = request
+  const { range, readDeleted, readToken, isForwarded = false } = request
   return {
     fileId: formatFileId(request.fileId),
     rangeStart: range?.start ?? 0,
     rangeEnd: range?.end ?? 0,
     readDeleted,
     readToken,
+    isForwarded,
   }
 }
 
@@ -344,6 +338,7 @@ export function readFromWire(wire: WireGet): ReadRequest {
     range: end === 0 ? undefined : { start, end },
     readDeleted: wire.readDeleted,
     readToken: wire.readToken,
+    isForwarded: wire.isForwarded,
   }
 }
 
@@ -383,31 +378,6 @@ export function commandFromWire(wire: WireCommand): VolumeCommand {
   return { epoch: wireNumber(wire.epoch, 'an epoch'), volumeId: wireVolumeId(wire.volumeId) }
 }
 
-export function copyToWire(command: CopyVolumeCommand): WireCopy {
-  const { collection, source } = command
-  return { ...commandToWire(command), collection, source: nodeToWire(source) }
-}
-
-/** @throws {StoreError} REQUEST_INVALID */
-export function copyFromWire(wire: WireCopy): CopyVolumeCommand {
-  const { collection, source } = wire
-  return { ...commandFromWire(wire), collection, source: nodeFromWire(source) }
-}
-
-export function copyProgressToWire(progress: CopyProgress): CopyProgress {
-  const { copiedBytes, totalBytes, isDone } = progress
-  return { copiedBytes, totalBytes, isDone }
-}
-
-/** @throws {StoreError} REQUEST_INVALID */
-export function copyProgressFromWire(wire: CopyProgress): CopyProgress {
-  return {
-    copiedBytes: wireNumber(wire.copiedBytes, 'bytes'),
-    totalBytes: wireNumber(wire.totalBytes, 'bytes'),
-    isDone: wire.isDone,
-  }
-}
-
 export function serverStatusToWire(status: VolumeServerStatus): WireServerStatus {
   return {
     node: nodeToWire(status.node),
@@ -442,18 +412,38 @@ export function pieceFromWire(wire: WirePiece): VolumeFilePiece {
   }
 }
 
-export interface TailRequest {
-  readonly volumeId: VolumeId
-  readonly sinceNs: bigint
+export function extentToWire(extent: VolumeExtent): WireExtent {
+  return { datBytes: extent.datBytes, compactionRevision: extent.compactionRevision }
+}
+
+/** @throws {StoreError} REQUEST_INVALID: missing, or too large. */
+export function extentFromWire(wire: WireExtent | null): VolumeExtent {
+  const { datBytes, compactionRevision } = present(wire, 'the extent of a volume')
+  return { datBytes: wireNumber(datBytes, 'bytes of .dat'), compactionRevision }
+}
+
+/** Null: there is none. */
+export function someExtentToWire(extent: VolumeExtent | undefined): WireExtent | null {
+  return extent === undefined ? null : extentToWire(extent)
+}
+
+/** @throws {StoreError} REQUEST_INVALID */
+export function someExtentFromWire(wire: WireExtent | null): VolumeExtent | undefined {
+  return wire === null ? undefined : extentFromWire(wire)
 }
 
 export function tailToWire(request: TailRequest): WireTail {
-  return { volumeId: request.volumeId, sinceNs: request.sinceNs.toString() }
+  const { volumeId, sinceNs, after } = request
+  return { volumeId, sinceNs: sinceNs.toString(), after: someExtentToWire(after) }
 }
 
 /** @throws {StoreError} REQUEST_INVALID */
 export function tailFromWire(wire: WireTail): TailRequest {
-  return { volumeId: wireVolumeId(wire.volumeId), sinceNs: wireNanoseconds(wire.sinceNs) }
+  return {
+    volumeId: wireVolumeId(wire.volumeId),
+    sinceNs: wireNanoseconds(wire.sinceNs),
+    after: someExtentFromWire(wire.after),
+  }
 }
 
 export function tailRecordToWire(record: TailRecord): WireTailRecord {
@@ -462,7 +452,10 @@ export function tailRecordToWire(record: TailRecord): WireTailRecord {
     appendAtNs: record.appendAtNs.toString(),
     isTombstone: record.isTombstone,
     data: record.data,
+    dataBytes: record.dataBytes,
+    checksum: record.checksum,
     metadata: metadataToWire(record.metadata),
+    endBytes: record.endBytes,
   }
 }
 
@@ -473,20 +466,9 @@ export function tailRecordFromWire(wire: WireTailRecord): TailRecord {
     appendAtNs: wireNanoseconds(wire.appendAtNs),
     isTombstone: wire.isTombstone,
     data: wire.data,
+    dataBytes: wireNumber(wire.dataBytes, 'bytes'),
+    checksum: wire.checksum,
     metadata: metadataFromWire(wire.metadata),
-  }
-}
-
-export function vacuumToWire(progress: VacuumProgress): WireVacuum {
-  const { phase, copiedBytes, totalBytes } = progress
-  return { phase, copiedBytes, totalBytes }
-}
-
-/** @throws {StoreError} REQUEST_INVALID */
-export function vacuumFromWire(wire: WireVacuum): VacuumProgress {
-  return {
-    phase: wireWord(wire.phase, VACUUM_PHASES, 'the phase of a vacuum'),
-    copiedBytes: wireNumber(wire.copiedBytes, 'bytes'),
-    totalBytes: wireNumber(wire.totalBytes, 'bytes'),
+    endBytes: wireNumber(wire.endBytes, 'an offset'),
   }
 }

@@ -25,11 +25,21 @@ export class DrainingVolume {
       volumeStatus: (volumeId, signal) => track(() => api.volumeStatus(volumeId, signal)),
       serverStatus: (signal) => track(() => api.serverStatus(signal)),
       vacuumCheck: (volumeId, signal) => track(() => api.vacuumCheck(volumeId, signal)),
+      freezeVolume: (command, signal) => track(() => api.freezeVolume(command, signal)),
+      digestVolume: (volumeId, signal) => track(() => api.digestVolume(volumeId, signal)),
+      catchUpVolume: (command, signal) => track(() => api.catchUpVolume(command, signal)),
+      statNeedles: (volumeId, ids, signal) => track(() => api.statNeedles(volumeId, ids, signal)),
+      healNeedles: (command, signal) => track(() => api.healNeedles(command, signal)),
+      deleteNeedles: (command, signal) => track(() => api.deleteNeedles(command, signal)),
+      setVolumeReplication: (command, signal) =>
+        track(() => api.setVolumeReplication(command, signal)),
       // Streams end by themselves when the volumes under them are closed.
       copyVolume: (command, signal) => api.copyVolume(command, signal),
       readVolumeFiles: (volumeId, signal) => api.readVolumeFiles(volumeId, signal),
       tailVolume: (request, signal) => api.tailVolume(request, signal),
       vacuumVolume: (command, signal) => api.vacuumVolume(command, signal),
+      listNeedles: (volumeId, signal) => api.listNeedles(volumeId, signal),
+      scrubVolume: (command, signal) => api.scrubVolume(command, signal),
     }
   }
 

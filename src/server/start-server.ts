@@ -5,6 +5,7 @@ import { HayloftClient } from '../client/hayloft-client.ts'
 import { type RawMasterConfig, readMasterConfig } from '../master/config.ts'
 import { MasterServer } from '../master/master-server.ts'
 import { deriveTokenKeys, FileTokens } from '../net/file-token.ts'
+import type { JobsApi } from '../net/jobs-api.ts'
 import type { TlsKeys } from '../net/tls.ts'
 import type { ConnectVolume } from '../net/volume-api.ts'
 import { VolumeConnections } from '../net/volume-connections.ts'
@@ -17,6 +18,7 @@ import { cryptoRandom, type Random } from '../runtime/random.ts'
 import { readVolumeServerConfig, type VolumeServerConfig } from '../volume/config.ts'
 import { VolumeServer } from '../volume/volume-server.ts'
 import { DrainingVolume } from './draining-volume.ts'
+import { startEmbeddedWorker } from './embedded-worker.ts'
 
 export interface StartServerOptions {
   /** Made if missing; the next start with it goes on where this one ended. */
@@ -45,14 +47,38 @@ export interface StartServerOptions {
   readonly threads?: number
   readonly needsWriteTokens?: boolean
   readonly needsReadTokens?: boolean
+  /** How copies are kept whole. */
+  readonly repair?: RepairOptions
+  /** While another process uses `dir`, wait for it to end instead of failing. */
+  readonly isStandby?: boolean
   readonly tls?: TlsKeys | undefined
   readonly logger?: Logger
+}
+
+/** What is left out has the default that docs/CLI.md names. */
+export interface RepairOptions {
+  /** A server may be away so long before its copies are made elsewhere. */
+  readonly delayMs?: number
+  /** All volumes are looked at so often. */
+  readonly checkMs?: number
+  /** Volumes with more garbage are vacuumed: 0 to 1. */
+  readonly garbageThreshold?: number
+  /** Every copy is read and checked so often. */
+  readonly scrubEveryMs?: number
+  /** Chores rest so many times as long as they work; repair of lost copies never does. */
+  readonly politeness?: number
+  /** Jobs done at once in this process; 0 leaves them to workers elsewhere. */
+  readonly workers?: number
+  /** A worker may be silent so long; then its job goes to another. */
+  readonly leaseMs?: number
 }
 
 /** A cluster that runs in this process. */
 export interface RunningServer extends AsyncDisposable {
   /** Calls the parts directly, without the network. Closed together with the server. */
   readonly client: HayloftClient
+  /** Repair and other chores, and the health of the cluster. */
+  readonly jobs: JobsApi
   /** Like `http://127.0.0.1:9333`. */
   readonly masterUrl: string
   readonly masterGrpcAddress: string
@@ -109,6 +135,10 @@ export async function startServer(
   const volumes = [...local.values()].map(({ server }) => server)
   await waitUntilReady(master, volumes, parts.clock, signal)
   const tokens = clientTokens(options, secret, parts.clock)
+  const { workers } = masterConfig.repair
+  if (workers > 0) {
+    opening.use(await startEmbeddedWorker({ ...parts, master, connect }, workers))
+  }
   const client = opening.use(HayloftClient.over({ ...parts, master: api, connect, tokens }))
   return new InProcessServer(master, volumes, client, opening.move())
 }
@@ -122,6 +152,7 @@ interface Parts {
 
 class InProcessServer implements RunningServer {
   readonly client: HayloftClient
+  readonly jobs: JobsApi
   readonly masterUrl: string
   readonly masterGrpcAddress: string
   readonly volumeUrls: readonly string[]
@@ -136,6 +167,7 @@ class InProcessServer implements RunningServer {
     owned: DisposeStack,
   ) {
     this.client = client
+    this.jobs = master.api.jobs
     this.masterUrl = `http://${master.location.url}`
     this.masterGrpcAddress = master.location.grpcAddress
     this.volumeUrls = volumes.map(({ location }) => `http://${location.url}`)
@@ -143,7 +175,10 @@ class InProcessServer implements RunningServer {
     this.#owned = owned
   }
 
-  /** The client first; then volume servers, which say goodbye to the master; and it last. */
+  /**
+   * The client first; then the worker; then volume servers, which say goodbye to the master; and
+   * it last.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#owned[Symbol.asyncDispose]()
     return this.#closing
@@ -218,6 +253,8 @@ function rawMasterConfig(options: StartServerOptions): RawMasterConfig {
     volumeSizeMaxBytes: volumeSize,
     needsWriteTokens: options.needsWriteTokens,
     needsReadTokens: options.needsReadTokens,
+    repair: options.repair,
+    standby: options.isStandby,
     // With ports chosen anew, volume servers known from before never come back as such.
     ...(options.volumePort === 0 && { warmUpMaxMs: 0 }),
     tls,

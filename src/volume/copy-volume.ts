@@ -1,9 +1,10 @@
 import { crc32c } from '../base/crc32c.ts'
 import { LIMITS } from '../base/limits.ts'
 import { StoreError } from '../base/store-error.ts'
+import { MIB } from '../base/units.ts'
 import { type ChecksumSidecar, decodeChecksumSidecar } from '../format/checksum-sidecar.ts'
 import { decodeSuperBlock, superBlockBytes } from '../format/super-block.ts'
-import type { VolumeFileExtension, VolumeFilePiece } from '../net/volume-api.ts'
+import type { VolumeExtent, VolumeFileExtension, VolumeFilePiece } from '../net/volume-api.ts'
 import { cancelledError } from '../runtime/abort.ts'
 import { type DiskFile, readFile, readFully, writeFully } from '../runtime/disk.ts'
 import { yieldTurn } from '../runtime/yield-turn.ts'
@@ -11,8 +12,11 @@ import { BlockChecksums } from '../storage/block-checksums.ts'
 import type { VolumeDraft } from '../storage/disk-location.ts'
 import { RecordScanner } from '../storage/record-scanner.ts'
 import type { VolumeSnapshot } from '../storage/volume-snapshot.ts'
+import type { Rest } from './rest.ts'
 
 const RECORDS_PER_TURN = 512
+/** Some ten milliseconds of reading and checking. */
+const BYTES_PER_SLICE = 4 * MIB
 const SUPER_BLOCK_READ_BYTES = 8 + 65_535
 
 const BYTES_MAX: Readonly<Record<VolumeFileExtension, number>> = {
@@ -52,7 +56,8 @@ function* piecesOf(extension: VolumeFileExtension, bytes: Buffer): Generator<Vol
 }
 
 /**
- * Writes the files of a volume as they arrive, and makes their bytes durable.
+ * Writes the files of a volume as they arrive, with a rest after each piece, and makes their bytes
+ * durable.
  *
  * @throws {StoreError} PEER_FAILED: a file comes in pieces that do not follow each other, or is too
  * long. DISK_FULL, DISK_FAILED; whatever `pieces` throws.
@@ -60,12 +65,14 @@ function* piecesOf(extension: VolumeFileExtension, bytes: Buffer): Generator<Vol
 export async function writeDraft(
   draft: VolumeDraft,
   pieces: AsyncIterable<VolumeFilePiece>,
+  rest: Rest,
   onWritten: (datBytes: number) => void,
 ): Promise<void> {
   await using files = new DraftFiles(draft)
   let datBytes = 0
   for await (const piece of pieces) {
     await files.write(piece)
+    await rest.sinceLast()
     if (piece.extension !== 'dat') continue
     datBytes += piece.data.length
     onWritten(datBytes)
@@ -111,12 +118,16 @@ class DraftFiles implements AsyncDisposable {
 
 /**
  * Reads a copy back: every record must match its checksum, and with a `.sum` every byte of `.dat`
- * and `.idx` what the source had.
+ * and `.idx` what the source had. Returns how far the source went when it was copied.
  *
  * @throws {StoreError} PEER_FAILED: it does not. SUPER_BLOCK_CORRUPT, SIDECAR_CORRUPT, DISK_FAILED,
  * CANCELLED.
  */
-export async function verifyDraft(draft: VolumeDraft, signal: AbortSignal): Promise<void> {
+export async function verifyDraft(
+  draft: VolumeDraft,
+  rest: Rest,
+  signal: AbortSignal,
+): Promise<VolumeExtent> {
   const { disk, paths } = draft
   const hasSidecar = (await disk.stat(paths.sum)) !== undefined
   const sidecar = hasSidecar
@@ -124,20 +135,24 @@ export async function verifyDraft(draft: VolumeDraft, signal: AbortSignal): Prom
     : undefined
   const checksums = new BlockChecksums(sidecar?.blockBytes)
   await using dat = await disk.open(paths.dat, 'read')
-  await verifyRecords(dat, checksums, signal)
-  if (sidecar === undefined) return
+  const compactionRevision = await verifyRecords(dat, checksums, rest, signal)
+  const extent = { datBytes: await dat.sizeBytes(), compactionRevision }
+  if (sidecar === undefined) return extent
   const isWhole =
     checksums.coveredBytes === sidecar.watermarkBytes &&
     Buffer.from(checksums.toArray().buffer).equals(Buffer.from(sidecar.blockCrcs.buffer))
   if (!isWhole) throw unlike('.dat is not what its .sum says')
   await verifyIndex(draft, sidecar, signal)
+  return extent
 }
 
+/** Returns the compaction revision. */
 async function verifyRecords(
   dat: DiskFile,
   checksums: BlockChecksums,
+  rest: Rest,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<number> {
   const toBytes = await dat.sizeBytes()
   const head = await readFully(dat, Math.min(toBytes, SUPER_BLOCK_READ_BYTES), 0)
   const superBlock = decodeSuperBlock(head)
@@ -146,14 +161,19 @@ async function verifyRecords(
   const { version } = superBlock
   const scanner = new RecordScanner(dat, { version, fromBytes, toBytes, checksums })
   let count = 0
+  let restedAtBytes = fromBytes
   for (let record = await scanner.next(); record !== undefined; record = await scanner.next()) {
     if (!record.isIntact) {
       throw unlike(`the record at byte ${record.offsetBytes} does not match its checksum`)
     }
-    if (++count % RECORDS_PER_TURN === 0) await yieldTurn()
     if (signal.aborted) throw cancelledError(signal, 'while checking a copy')
+    if (++count % RECORDS_PER_TURN === 0) await yieldTurn()
+    if (scanner.positionBytes - restedAtBytes < BYTES_PER_SLICE) continue
+    restedAtBytes = scanner.positionBytes
+    await rest.sinceLast()
   }
   if (scanner.end !== 'end') throw unlike(`no readable record at byte ${scanner.positionBytes}`)
+  return superBlock.compactionRevision
 }
 
 async function verifyIndex(

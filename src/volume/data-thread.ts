@@ -79,6 +79,7 @@ async function runDataThread(setup: DataThreadSetup): Promise<void> {
       const { volumeIds, volumesStamp, isReady: isReadyNow } = state as DataThreadState
       access.setVolumes(volumeIds, volumesStamp)
       isReady = isReadyNow
+      return access.takeReadCounts()
     },
     metrics: () => metrics.snapshot(),
     close: async ([deadlineMs]: unknown[]) => {

@@ -2,11 +2,12 @@ import { Worker } from 'node:worker_threads'
 import { assert } from '../base/assert.ts'
 import type { FileId } from '../base/file-id.ts'
 import type { VolumeId } from '../base/ids.ts'
-import { StoreError } from '../base/store-error.ts'
+import { type ErrorCode, StoreError } from '../base/store-error.ts'
 import type { HttpAddress } from '../net/http-server.ts'
 import type {
   DeleteAnswer,
   DeleteRequest,
+  NeedleContent,
   PutRequest,
   PutStreamRequest,
   ReadRequest,
@@ -18,7 +19,7 @@ import type { DataThreadSetup, DataThreadState } from './data-thread.ts'
 import type { VolumeHttpConfig } from './http-context.ts'
 import type { NeedleAccess } from './needle-access.ts'
 import { bindShared } from './shared-listener.ts'
-import type { PostedContent } from './thread-access.ts'
+import type { PostedContent, ReadCount } from './thread-access.ts'
 import { type CallHandler, type StreamRef, ThreadPort } from './thread-port.ts'
 
 /** Beyond the deadline of closing, for a thread that does not answer at all. */
@@ -56,6 +57,7 @@ interface DataThread {
 export class DataThreads implements AsyncDisposable {
   readonly address: HttpAddress
   readonly #threads: readonly DataThread[]
+  readonly #reads = new Map<VolumeId, number>()
   readonly #volumesWord = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
   #closing: Promise<void> | undefined
 
@@ -92,10 +94,21 @@ export class DataThreads implements AsyncDisposable {
   setState(now: Omit<DataThreadState, 'volumesStamp'>): void {
     const volumesStamp = Atomics.add(this.#volumesWord, 0, 1) + 1
     const state: DataThreadState = { ...now, volumesStamp }
-    for (const { port } of this.#threads) {
-      // One that has ended is reported by its exit.
-      port.call('state', [state]).catch(() => undefined)
+    const ids = new Set(now.volumeIds)
+    for (const volumeId of this.#reads.keys()) {
+      if (!ids.has(volumeId)) this.#reads.delete(volumeId)
     }
+    for (const { port } of this.#threads) {
+      port.call('state', [state]).then(
+        (counts) => this.#addReads(counts as readonly ReadCount[]),
+        () => 'one that has ended is reported by its exit',
+      )
+    }
+  }
+
+  /** Reads of a volume by these threads, as they told when they last heard of the state. */
+  readsOf(volumeId: VolumeId): number {
+    return this.#reads.get(volumeId) ?? 0
   }
 
   /** Lets requests under way finish until `deadlineMs` have passed. */
@@ -112,6 +125,12 @@ export class DataThreads implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.destroy()
+  }
+
+  #addReads(counts: readonly ReadCount[]): void {
+    for (const [volumeId, count] of counts) {
+      this.#reads.set(volumeId, this.readsOf(volumeId) + count)
+    }
   }
 
   async #end(how: 'close' | 'destroy', deadlineMs: number): Promise<void> {
@@ -164,6 +183,7 @@ function ownerHandlers(
     share: ([volumeId]) => parts.share(volumeId as VolumeId),
     put: ([request], signal) => access.put(request as PutRequest, signal),
     delete: ([request], signal) => access.delete(request as DeleteRequest, signal),
+    noteBad: ([fileId]) => access.noteBad(fileId as FileId),
     locate: ([volumeId], signal) => access.locate(volumeId as VolumeId, signal),
     deleteChunk: ([fileId], signal) => parts.deleteChunk(fileId as FileId, signal),
     status: () => parts.status(),
@@ -176,15 +196,21 @@ function ownerHandlers(
 
 function streamHandlers(parts: DataThreadsParts, port: ThreadPort): Record<string, CallHandler> {
   const { access } = parts
+  const post = (content: NeedleContent): PostedContent => {
+    const { metadata, checksum, dataBytes, data } = content
+    return { metadata, checksum, dataBytes, data: port.lend(data, content) }
+  }
   return {
     putStream: ([head, stream], signal) => {
       const source = port.borrow(stream as StreamRef)
       return access.putStream({ ...(head as Omit<PutStreamRequest, 'source'>), source }, signal)
     },
-    fetch: async ([request], signal): Promise<PostedContent> => {
-      const content = await access.fetch(request as ReadRequest, signal)
-      const { metadata, checksum, dataBytes, data } = content
-      return { metadata, checksum, dataBytes, data: port.lend(data, content) }
+    fetch: async ([request], signal): Promise<PostedContent> =>
+      post(await access.fetch(request as ReadRequest, signal)),
+    fetchInstead: async ([request, code], signal): Promise<PostedContent | undefined> => {
+      const head = request as ReadRequest
+      const content = await access.fetchInstead(head, code as ErrorCode, signal)
+      return content && post(content)
     },
   }
 }

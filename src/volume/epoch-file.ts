@@ -11,6 +11,7 @@ export class EpochFile {
   readonly #disk: Disk
   readonly #path: string
   #highest: number
+  #refusal: string | undefined
   #lastWrite: Promise<void> = Promise.resolve()
 
   private constructor(disk: Disk, path: string, highest: number) {
@@ -34,13 +35,20 @@ export class EpochFile {
     return this.#highest
   }
 
+  /** From now on every command is refused with this reason; undefined: no longer. */
+  refuseAll(why: string | undefined): void {
+    this.#refusal = why
+  }
+
   /**
    * To be awaited before a command of this epoch is carried out: from then on, also after a power
    * cut, lower ones are refused.
    *
-   * @throws {StoreError} EPOCH_STALE: a higher one was obeyed before. DISK_FULL, DISK_FAILED.
+   * @throws {StoreError} EPOCH_STALE: a higher one was obeyed before, or all are refused.
+   * DISK_FULL, DISK_FAILED.
    */
   async obey(epoch: number): Promise<void> {
+    if (this.#refusal !== undefined) throw new StoreError('EPOCH_STALE', this.#refusal)
     if (epoch === this.#highest) return
     const obey = (): Promise<void> => this.#obeyNow(epoch)
     const result = this.#lastWrite.then(obey)

@@ -20,11 +20,19 @@ export interface HeartbeatParts {
   readonly masterName: string
   readonly reports: VolumeReports
   readonly epochs: EpochFile
+  readonly directories: Directories
   readonly clock: Clock
   readonly logger: Logger
   readonly random: Random
   readonly location: () => NodeLocation
   readonly inFlightCount: () => number
+}
+
+/** The directories of this server, as far as it matters whose volumes they hold. */
+export interface Directories {
+  readonly locations: readonly { readonly clusterId: string }[]
+  /** Those without a cluster belong to this one from now on, durably; others get no volumes. */
+  claim(clusterId: string): Promise<unknown>
 }
 
 const INTERVAL_FIRST_MS = 5_000
@@ -51,6 +59,7 @@ export class HeartbeatLink implements AsyncDisposable {
   #heardFromLeaderMs = Number.NEGATIVE_INFINITY
   #isLeaving = false
   #isConnected = false
+  #isForeign = false
 
   constructor(parts: HeartbeatParts) {
     this.#parts = parts
@@ -177,11 +186,33 @@ export class HeartbeatLink implements AsyncDisposable {
     }
     if (!isLeader) return
     try {
+      if (!(await this.#belongTo(answer.clusterId))) return
       await epochs.obey(epoch)
       this.#heardFromLeaderMs = clock.monotonicMs()
     } catch (error) {
       if (!isStoreError(error)) throw error
       logger.warn('heartbeat.epoch_refused', { master, epoch, error: error.message })
     }
+  }
+
+  /** False: every directory here holds volumes of another cluster. */
+  async #belongTo(clusterId: string): Promise<boolean> {
+    const { directories, epochs, logger, masterName: master } = this.#parts
+    const { locations } = directories
+    if (clusterId === '') return true
+    const isForeign = locations.every((location) => !['', clusterId].includes(location.clusterId))
+    if (isForeign && !this.#isForeign) {
+      const ids = locations.map((location) => location.clusterId).join(', ')
+      const error = `all directories belong to another cluster (${ids}), not to ${clusterId}`
+      logger.error('heartbeat.directories_foreign', { master, error })
+      epochs.refuseAll(error)
+    } else if (!isForeign && this.#isForeign) {
+      epochs.refuseAll(undefined)
+    }
+    this.#isForeign = isForeign
+    if (isForeign) return false
+    // Every time: it also tells the store which directories are foreign, and costs nothing then.
+    await directories.claim(clusterId)
+    return true
   }
 }

@@ -9,7 +9,7 @@ import { mapBounded } from '../runtime/map-bounded.ts'
 import { ReadBuffer } from '../storage/read-buffer.ts'
 import type { VolumeHttpConfig, VolumeHttpParts } from './http-context.ts'
 import { readManifest } from './http-manifest.ts'
-import { localSource } from './http-source.ts'
+import { type FileSource, localSource, otherSource } from './http-source.ts'
 import { parseFileTarget, tokenOf } from './http-target.ts'
 
 const READ_BUFFER_BYTES = 68 * KIB
@@ -51,10 +51,9 @@ export class FileDeletes {
     res: ServerResponse,
     fileId: FileId,
   ): Promise<ChunkManifest | 'absent' | undefined> {
-    const { access, signal } = this.#parts
+    const { signal } = this.#parts
     try {
-      const request = { fileId, readDeleted: false, readToken: '' }
-      await using source = await localSource(access, request, this.#buffer)
+      await using source = await this.#open(fileId)
       if (source.metadata.isChunkManifest !== true) return undefined
       return await readManifest(source, signal)
     } catch (error) {
@@ -65,6 +64,20 @@ export class FileDeletes {
       // What cannot be read can still be deleted.
       if (isStoreError(error, 'NEEDLE_CORRUPT', 'MANIFEST_CORRUPT')) return undefined
       throw error
+    }
+  }
+
+  /** From another copy if the one here is bad: what it names must not be left behind. */
+  async #open(fileId: FileId): Promise<FileSource> {
+    const { access, signal } = this.#parts
+    const request = { fileId, readDeleted: false, readToken: '', isForwarded: false }
+    try {
+      return await localSource(access, request, this.#buffer)
+    } catch (error) {
+      if (!isStoreError(error)) throw error
+      const other = await otherSource(access, request, error, signal)
+      if (other === undefined) throw error
+      return other
     }
   }
 

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import type { VolumeId } from '../base/ids.ts'
 import { ClusterAuth } from '../net/cluster-auth.ts'
 import type { FileTokens } from '../net/file-token.ts'
 import { type HttpAddress, HttpServer } from '../net/http-server.ts'
@@ -36,6 +37,8 @@ export interface HttpListener extends AsyncDisposable {
   readonly address: HttpAddress
   /** Volumes have come or gone. */
   refresh(): void
+  /** Reads of a volume by other threads than the one that owns it. */
+  readsOf(volumeId: VolumeId): number
   close(deadlineMs: number): Promise<void>
   destroy(): Promise<void>
 }
@@ -75,7 +78,7 @@ async function listenHere(
   )
   const { bindHost: host, port } = config
   const server = await HttpServer.open({ ...http, logger, clock }, { host, port })
-  return Object.assign(server, { refresh: () => undefined })
+  return Object.assign(server, { refresh: () => undefined, readsOf: () => 0 })
 }
 
 async function listenInThreads(
@@ -108,6 +111,7 @@ async function listenInThreads(
   return {
     address: threads.address,
     refresh,
+    readsOf: (volumeId) => threads.readsOf(volumeId),
     close: (deadlineMs) => stop(threads.close(deadlineMs)),
     destroy: () => stop(threads.destroy()),
     [Symbol.asyncDispose]: () => stop(threads.destroy()),

@@ -17,7 +17,14 @@ import { fileHeaders } from './http-headers.ts'
 import { manifestSource, readManifest } from './http-manifest.ts'
 import { contentRange, parseRanges, planMultipart } from './http-range.ts'
 import { sendPieces, signalOf } from './http-send.ts'
-import { type FileSource, localSource, remoteSource, unzippedSource } from './http-source.ts'
+import {
+  type FileSource,
+  localSource,
+  otherSource,
+  remoteSource,
+  type SourceRequest,
+  unzippedSource,
+} from './http-source.ts'
 import { type FileTarget, isTrue, parseFileTarget, tokenOf } from './http-target.ts'
 
 const READ_BUFFER_BYTES = 68 * KIB
@@ -61,6 +68,23 @@ export class FileReads {
     const signal = signalOf(res, this.#parts.signal)
     const found = await this.#find(res, target, readToken, signal)
     if (found === undefined) return
+    try {
+      await this.#answer(req, res, found, target, signal)
+    } catch (error) {
+      if (!isStoreError(error, 'NEEDLE_CORRUPT')) throw error
+      const other = await this.#findOther(res, target, readToken, error, signal)
+      if (other === undefined) throw error
+      await this.#answer(req, res, other, target, signal)
+    }
+  }
+
+  async #answer(
+    req: IncomingMessage,
+    res: ServerResponse,
+    found: FileSource,
+    target: FileTarget,
+    signal: AbortSignal,
+  ): Promise<void> {
     await using needle = found
     const etag = etagOf(needle.checksum)
     const { lastModifiedS } = needle.metadata
@@ -95,16 +119,44 @@ export class FileReads {
     signal: AbortSignal,
   ): Promise<FileSource | undefined> {
     const { access } = this.#parts
-    const { fileId, query } = target
-    const readDeleted = isTrue(query.get('readDeleted'))
-    const request = { fileId, readDeleted, readToken }
-    if (access.isLocal(fileId.volumeId)) return await localSource(access, request, this.#buffer)
-    const isLoop = isTrue(query.get('proxied'))
-    if (this.#config.readMode === 'local' || isLoop) {
+    const { fileId } = target
+    const request = requestOf(target, readToken)
+    if (access.isLocal(fileId.volumeId)) return await this.#findHere(request, signal)
+    if (this.#config.readMode === 'local' || request.isForwarded) {
       throw new StoreError('VOLUME_NOT_FOUND', `volume ${fileId.volumeId} is not here`)
     }
     if (this.#config.readMode === 'proxy') return await remoteSource(access, request, signal)
     await this.#redirect(res, target, signal)
+    return undefined
+  }
+
+  /** The copy here, or another one if it is bad. */
+  async #findHere(request: SourceRequest, signal: AbortSignal): Promise<FileSource> {
+    const { access } = this.#parts
+    try {
+      return await localSource(access, request, this.#buffer)
+    } catch (error) {
+      if (!isStoreError(error)) throw error
+      const other = await otherSource(access, request, error, signal)
+      if (other === undefined) throw error
+      return other
+    }
+  }
+
+  /** After the needle showed while it was being read that it is bad. Undefined: too late. */
+  async #findOther(
+    res: ServerResponse,
+    target: FileTarget,
+    readToken: string,
+    failure: StoreError,
+    signal: AbortSignal,
+  ): Promise<FileSource | undefined> {
+    const { access } = this.#parts
+    if (!access.isLocal(target.fileId.volumeId)) return undefined
+    if (!res.headersSent) {
+      return await otherSource(access, requestOf(target, readToken), failure, signal)
+    }
+    access.noteBad(target.fileId)
     return undefined
   }
 
@@ -247,6 +299,11 @@ export class FileReads {
     await take(this.#memory, source.whole?.length ?? piecesBytes, res, signal)
     if (this.#downloads !== undefined) await take(this.#downloads, bytes, res, signal)
   }
+}
+
+function requestOf({ fileId, query }: FileTarget, readToken: string): SourceRequest {
+  const readDeleted = isTrue(query.get('readDeleted'))
+  return { fileId, readDeleted, readToken, isForwarded: isTrue(query.get('proxied')) }
 }
 
 /** Takes the bytes until the response is over. */

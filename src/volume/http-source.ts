@@ -1,5 +1,6 @@
 import type { FileId } from '../base/file-id.ts'
-import type { ByteRange, NeedleContent, NeedleMetadata } from '../net/volume-api.ts'
+import type { StoreError } from '../base/store-error.ts'
+import type { ByteRange, NeedleContent, NeedleMetadata, ReadRequest } from '../net/volume-api.ts'
 import type { BufferShelf, LentBytes } from '../runtime/buffer-shelf.ts'
 import type { ReadBuffer } from '../storage/read-buffer.ts'
 import { decompress, decompressStream, unzippedBytesMax } from './http-compression.ts'
@@ -23,6 +24,8 @@ export interface SourceRequest {
   readonly fileId: FileId
   readonly readDeleted: boolean
   readonly readToken: string
+  /** From another copy of the volume, whose own is bad. */
+  readonly isForwarded: boolean
 }
 
 /** A needle of this server. Errors as `NeedleAccess.read`. */
@@ -31,13 +34,13 @@ export async function localSource(
   request: SourceRequest,
   into: ReadBuffer,
 ): Promise<FileSource> {
-  const { fileId, readDeleted } = request
+  const { fileId, readDeleted, isForwarded } = request
   const warm = access.readWarm(fileId, readDeleted, into)
   if (warm !== undefined) {
     // The buffer is used again for the next read, perhaps before this one has been sent.
     return memorySource(warm.attributes(), warm.checksum, Buffer.from(warm.data))
   }
-  const found = await access.read(fileId, readDeleted)
+  const found = await access.read(fileId, readDeleted, isForwarded)
   if ('data' in found) return memorySource(found.attributes(), found.checksum, found.data)
   return largeSource(found)
 }
@@ -48,20 +51,58 @@ export async function remoteSource(
   request: SourceRequest,
   signal: AbortSignal,
 ): Promise<FileSource> {
-  const content = await access.fetch({ ...request, range: undefined }, signal)
+  const fetch: Fetch = (wanted, signal) => access.fetch(wanted, signal)
+  return fetchedSource(fetch, request, await fetch({ ...request, range: undefined }, signal))
+}
+
+/** Of another copy, after the one here failed so. Undefined: there is none that helps. */
+export async function otherSource(
+  access: NeedleAccess,
+  request: SourceRequest,
+  failure: StoreError,
+  signal: AbortSignal,
+): Promise<FileSource | undefined> {
+  const { code } = failure
+  const whole = { ...request, range: undefined }
+  const content = await access.fetchInstead(whole, code, signal)
+  if (content === undefined) return undefined
+  const fetch: Fetch = async (wanted, signal) => {
+    const found = await access.fetchInstead(wanted, code, signal)
+    if (found === undefined) throw failure
+    return found
+  }
+  return fetchedSource(fetch, request, content)
+}
+
+type Fetch = (request: ReadRequest, signal: AbortSignal) => Promise<NeedleContent>
+
+function fetchedSource(fetch: Fetch, request: SourceRequest, content: NeedleContent): FileSource {
   let isUsed = false
+  let closing: PromiseLike<void> | undefined
+  const close = async (): Promise<void> => {
+    closing ??= content[Symbol.asyncDispose]()
+    await closing
+  }
+  /** What was opened first is let go before that: it may hold up the connection that is needed. */
+  async function* fetchAnew(
+    range: ByteRange | undefined,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    await close()
+    await using found = await fetch({ ...request, range }, signal)
+    yield* found.data
+  }
   return {
     metadata: content.metadata,
     checksum: content.checksum,
     sizeBytes: content.dataBytes,
     whole: undefined,
     open(range, signal) {
-      if (range !== undefined) return fetchRange(access, { ...request, range }, signal)
-      if (isUsed) return fetchRange(access, { ...request, range: undefined }, signal)
+      if (range !== undefined || isUsed) return fetchAnew(range, signal)
       isUsed = true
       return content.data
     },
-    [Symbol.asyncDispose]: () => content[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: close,
   }
 }
 
@@ -126,13 +167,4 @@ function largeSource(needle: StreamedNeedle): FileSource {
       needle[Symbol.dispose]()
     },
   }
-}
-
-async function* fetchRange(
-  access: NeedleAccess,
-  request: SourceRequest & { readonly range: ByteRange | undefined },
-  signal: AbortSignal,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  await using content: NeedleContent = await access.fetch(request, signal)
-  yield* content.data
 }

@@ -1,5 +1,6 @@
-import type { VolumeId } from '../base/ids.ts'
+import type { NeedleId, VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
+import type { ReplicaPlacement } from '../base/replica-placement.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
 import { parseCollection } from '../format/file-names.ts'
 import type { FileTokens } from '../net/file-token.ts'
@@ -7,40 +8,57 @@ import type { NodeLocation, VolumeReport } from '../net/master-api.ts'
 import type {
   AllocateVolumeCommand,
   BatchDeleteAnswer,
+  CatchUpAnswer,
+  CatchUpCommand,
   ConnectVolume,
   CopyProgress,
   CopyVolumeCommand,
   DeleteAnswer,
   DeleteRequest,
+  DeleteVolumeCommand,
+  FreezeCommand,
+  HealAnswer,
+  HealNeedlesCommand,
   NeedleContent,
+  NeedleStat,
+  NeedleSummary,
   PutAnswer,
   PutRequest,
   PutStreamRequest,
   ReadRequest,
+  ScrubCommand,
+  ScrubProgress,
   TailRecord,
+  TailRequest,
+  VacuumCommand,
   VacuumProgress,
   VolumeApi,
   VolumeCommand,
+  VolumeDigest,
+  VolumeExtent,
   VolumeFilePiece,
   VolumeServerStatus,
 } from '../net/volume-api.ts'
+import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { mapBounded } from '../runtime/map-bounded.ts'
-import { Semaphore } from '../runtime/semaphore.ts'
 import type { Store } from '../storage/store.ts'
-import { readSnapshot, verifyDraft, writeDraft } from './copy-volume.ts'
+import { CopyCommands } from './copy-commands.ts'
 import type { EpochFile } from './epoch-file.ts'
-import { contentOf } from './needle-content.ts'
 import type { NeedleService } from './needle-service.ts'
 import { streamProgress } from './progress-stream.ts'
-import { tailSnapshot } from './tail-volume.ts'
+import { RepairCommands } from './repair-commands.ts'
+import { runVacuum } from './vacuum-command.ts'
 import type { VolumeReports } from './volume-report.ts'
+import type { WriteGate } from './write-gate.ts'
 
 export interface LocalVolumeParts {
   readonly store: Store
   readonly needles: NeedleService
   readonly reports: VolumeReports
   readonly epochs: EpochFile
+  readonly gate: WriteGate
+  readonly clock: Clock
   readonly logger: Logger
   /** Undefined: this server is alone and copies nothing. */
   readonly connect: ConnectVolume | undefined
@@ -55,15 +73,16 @@ export interface LocalVolumeParts {
 /** The volume server itself, for callers in this process and, behind gRPC, for all others. */
 export class LocalVolume implements VolumeApi, AsyncDisposable {
   readonly #parts: LocalVolumeParts
-  readonly #copies = new Semaphore({
-    slots: LIMITS.copiesAtOnceMax.value,
-    waitersMax: LIMITS.copiesWaitingMax.value,
-  })
+  readonly #copies: CopyCommands
+  readonly #repairs: RepairCommands
   readonly #stop = new AbortController()
-  readonly #copying = new Set<Promise<unknown>>()
+  readonly #underWay = new Set<Promise<unknown>>()
 
   constructor(parts: LocalVolumeParts) {
+    const peerAt = (location: NodeLocation): VolumeApi => this.#peerAt(location)
     this.#parts = parts
+    this.#copies = new CopyCommands({ ...parts, peerAt })
+    this.#repairs = new RepairCommands({ ...parts, peerAt })
   }
 
   put(request: PutRequest, signal: AbortSignal): Promise<PutAnswer> {
@@ -96,9 +115,8 @@ export class LocalVolume implements VolumeApi, AsyncDisposable {
   }
 
   async read(request: ReadRequest, signal: AbortSignal): Promise<NeedleContent> {
-    const { fileId, readDeleted, readToken, range } = request
-    this.#parts.readTokens?.verifyRead(readToken, fileId)
-    return contentOf(await this.#parts.needles.read(fileId, readDeleted), range, signal)
+    this.#parts.readTokens?.verifyRead(request.readToken, request.fileId)
+    return await this.#parts.needles.get(request, signal)
   }
 
   async allocateVolume(command: AllocateVolumeCommand, _signal: AbortSignal): Promise<void> {
@@ -122,9 +140,12 @@ export class LocalVolume implements VolumeApi, AsyncDisposable {
     this.#changed('volume.sealed', command.volumeId)
   }
 
-  async deleteVolume(command: VolumeCommand, _signal: AbortSignal): Promise<void> {
-    await this.#parts.epochs.obey(command.epoch)
-    await this.#parts.store.removeVolume(command.volumeId)
+  async deleteVolume(command: DeleteVolumeCommand, _signal: AbortSignal): Promise<void> {
+    const { store, epochs, gate } = this.#parts
+    await epochs.obey(command.epoch)
+    await store.removeVolume(command.volumeId, command.expected)
+    // Writes that waited for it are told that it is gone.
+    gate.thaw(command.volumeId)
     this.#changed('volume.deleted', command.volumeId)
   }
 
@@ -144,26 +165,31 @@ export class LocalVolume implements VolumeApi, AsyncDisposable {
   }
 
   copyVolume(command: CopyVolumeCommand, signal: AbortSignal): AsyncIterable<CopyProgress> {
+    const copy = async (
+      report: (progress: CopyProgress) => void,
+      stopped: AbortSignal,
+    ): Promise<void> => {
+      await this.#parts.epochs.obey(command.epoch)
+      await this.#copies.copy(command, report, stopped)
+      this.#changed('volume.copied', command.volumeId)
+    }
     return streamProgress<CopyProgress>(
-      (report, stopped) => this.#track(this.#copy(command, report, stopped)),
-      AbortSignal.any([signal, this.#stop.signal]),
+      (report, stopped) => this.#track(copy(report, stopped)),
+      this.#untilClosed(signal),
     )
   }
 
-  async *readVolumeFiles(
-    volumeId: VolumeId,
-    signal: AbortSignal,
-  ): AsyncGenerator<VolumeFilePiece, void, undefined> {
-    using snapshot = await this.#parts.store.get(volumeId).volume.snapshot()
-    yield* readSnapshot(snapshot, signal)
+  async catchUpVolume(command: CatchUpCommand, signal: AbortSignal): Promise<CatchUpAnswer> {
+    await this.#parts.epochs.obey(command.epoch)
+    return await this.#track(this.#copies.catchUp(command, this.#untilClosed(signal)))
   }
 
-  async *tailVolume(
-    request: { readonly volumeId: VolumeId; readonly sinceNs: bigint },
-    signal: AbortSignal,
-  ): AsyncGenerator<TailRecord, void, undefined> {
-    using snapshot = await this.#parts.store.get(request.volumeId).volume.snapshot()
-    yield* tailSnapshot(snapshot, request, signal)
+  readVolumeFiles(volumeId: VolumeId, signal: AbortSignal): AsyncIterable<VolumeFilePiece> {
+    return this.#copies.readFiles(volumeId, signal)
+  }
+
+  tailVolume(request: TailRequest, signal: AbortSignal): AsyncIterable<TailRecord> {
+    return this.#copies.tail(request, signal)
   }
 
   async vacuumCheck(volumeId: VolumeId, _signal: AbortSignal): Promise<number> {
@@ -171,70 +197,104 @@ export class LocalVolume implements VolumeApi, AsyncDisposable {
     return datBytes === 0 ? 0 : garbageBytes / datBytes
   }
 
-  vacuumVolume(command: VolumeCommand, signal: AbortSignal): AsyncIterable<VacuumProgress> {
-    return streamProgress<VacuumProgress>(
-      (report, stopped) => this.#vacuum(command, report, stopped),
-      signal,
-    )
+  vacuumVolume(command: VacuumCommand, signal: AbortSignal): AsyncIterable<VacuumProgress> {
+    const vacuum = async (
+      report: (progress: VacuumProgress) => void,
+      stopped: AbortSignal,
+    ): Promise<void> => {
+      await this.#parts.epochs.obey(command.epoch)
+      await runVacuum(this.#parts, command, report, stopped)
+      this.#changed('volume.vacuumed', command.volumeId)
+    }
+    return streamProgress<VacuumProgress>(vacuum, signal)
   }
 
-  /** Ends the copies under way; what they had written is removed. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#stop.abort()
-    await Promise.allSettled(this.#copying)
+  async freezeVolume(command: FreezeCommand, _signal: AbortSignal): Promise<VolumeExtent> {
+    const { store, epochs, gate } = this.#parts
+    const { volumeId, forMs } = command
+    await epochs.obey(command.epoch)
+    const { volume } = store.get(volumeId)
+    if (!(forMs >= 0)) throw new StoreError('REQUEST_INVALID', `frozen for ${forMs} ms`)
+    if (forMs === 0) {
+      gate.thaw(volumeId)
+      return volume.extent
+    }
+    await gate.freeze(volumeId, forMs)
+    // What repairs were writing is over too; nothing else gets in.
+    using _boundary = await volume.snapshot()
+    return volume.extent
   }
 
-  async #vacuum(
-    command: VolumeCommand,
-    report: (progress: VacuumProgress) => void,
+  async digestVolume(volumeId: VolumeId, signal: AbortSignal): Promise<VolumeDigest> {
+    return await this.#track(this.#repairs.digest(volumeId, this.#untilClosed(signal)))
+  }
+
+  listNeedles(volumeId: VolumeId, signal: AbortSignal): AsyncIterable<readonly NeedleSummary[]> {
+    return this.#repairs.list(volumeId, signal)
+  }
+
+  async statNeedles(
+    volumeId: VolumeId,
+    needleIds: readonly NeedleId[],
+    signal: AbortSignal,
+  ): Promise<readonly NeedleStat[]> {
+    return await this.#track(this.#repairs.stat(volumeId, needleIds, this.#untilClosed(signal)))
+  }
+
+  async healNeedles(
+    command: HealNeedlesCommand,
+    signal: AbortSignal,
+  ): Promise<readonly HealAnswer[]> {
+    await this.#parts.epochs.obey(command.epoch)
+    const answers = await this.#track(this.#repairs.heal(command, this.#untilClosed(signal)))
+    const healedCount = answers.filter(({ outcome }) => outcome === 'healed').length
+    if (healedCount === 0) return answers
+    const { volumeId, source } = command
+    this.#parts.logger.info('volume.needles_healed', { volumeId, healedCount, from: source.url })
+    this.#parts.onChanged()
+    return answers
+  }
+
+  async deleteNeedles(
+    command: VolumeCommand & { readonly needleIds: readonly NeedleId[] },
     signal: AbortSignal,
   ): Promise<void> {
     await this.#parts.epochs.obey(command.epoch)
-    const { volume } = this.#parts.store.get(command.volumeId)
-    const totalBytes = volume.stats.datBytes
-    let isVerifying = false
-    const onProgress = (copiedBytes: number): void => {
-      // What was written meanwhile is copied at last, and takes no time.
-      if (isVerifying) return
-      report({ phase: 'copying', copiedBytes, totalBytes: Math.max(totalBytes, copiedBytes) })
-    }
-    const onVerified = (copiedBytes: number, copyBytes: number): void => {
-      isVerifying = true
-      report({ phase: 'verifying', copiedBytes, totalBytes: copyBytes })
-    }
-    const { bytesAfter } = await volume.vacuum({ onProgress, onVerified }, signal)
-    report({ phase: 'done', copiedBytes: bytesAfter, totalBytes: bytesAfter })
-    this.#changed('volume.vacuumed', command.volumeId)
+    await this.#repairs.delete(command.volumeId, command.needleIds, signal)
   }
 
-  async #copy(
-    command: CopyVolumeCommand,
-    report: (progress: CopyProgress) => void,
-    signal: AbortSignal,
+  scrubVolume(command: ScrubCommand, signal: AbortSignal): AsyncIterable<ScrubProgress> {
+    return this.#repairs.scrub(command, this.#untilClosed(signal))
+  }
+
+  async setVolumeReplication(
+    command: VolumeCommand & { readonly replication: ReplicaPlacement },
+    _signal: AbortSignal,
   ): Promise<void> {
-    const { store, connect, epochs } = this.#parts
-    const { volumeId, source } = command
-    const collection = parseCollection(command.collection)
-    await epochs.obey(command.epoch)
-    if (connect === undefined || source.url === this.#parts.location().url) {
-      throw new StoreError('REQUEST_INVALID', `volume ${volumeId} cannot be copied from here`)
+    const { volumeId, replication } = command
+    await this.#parts.epochs.obey(command.epoch)
+    await this.#parts.store.get(volumeId).volume.setReplication(replication)
+    this.#changed('volume.replication_set', volumeId)
+  }
+
+  /** Ends what is under way; what copies had written is removed. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    await Promise.allSettled(this.#underWay)
+  }
+
+  /** @throws {StoreError} REQUEST_INVALID. */
+  #peerAt(location: NodeLocation): VolumeApi {
+    const { connect } = this.#parts
+    if (connect !== undefined && location.url !== this.#parts.location().url) {
+      return connect(location)
     }
-    using _slot = await this.#copies.acquire(signal)
-    const peer = connect(source)
-    const { datBytes } = await peer.volumeStatus(volumeId, signal)
-    const size = { copiedBytes: 0, totalBytes: datBytes }
-    report({ ...size, isDone: false })
-    await store.adoptVolume({ collection, volumeId, sizeBytes: datBytes }, async (draft) => {
-      await writeDraft(draft, peer.readVolumeFiles(volumeId, signal), (copiedBytes) => {
-        size.copiedBytes = copiedBytes
-        // It may have grown since it was asked for its size.
-        size.totalBytes = Math.max(size.totalBytes, copiedBytes)
-        report({ ...size, isDone: false })
-      })
-      await verifyDraft(draft, signal)
-    })
-    report({ ...size, totalBytes: size.copiedBytes, isDone: true })
-    this.#changed('volume.copied', volumeId)
+    const why = connect === undefined ? 'knows no other' : 'is the source itself'
+    throw new StoreError('REQUEST_INVALID', `nothing can be fetched: this server ${why}`)
+  }
+
+  #untilClosed(signal: AbortSignal): AbortSignal {
+    return AbortSignal.any([signal, this.#stop.signal])
   }
 
   #changed(event: string, volumeId: VolumeId): void {
@@ -242,12 +302,12 @@ export class LocalVolume implements VolumeApi, AsyncDisposable {
     this.#parts.onChanged()
   }
 
-  async #track(running: Promise<void>): Promise<void> {
-    this.#copying.add(running)
+  async #track<Result>(running: Promise<Result>): Promise<Result> {
+    this.#underWay.add(running)
     try {
-      await running
+      return await running
     } finally {
-      this.#copying.delete(running)
+      this.#underWay.delete(running)
     }
   }
 }

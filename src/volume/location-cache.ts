@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import type { VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { isStoreError } from '../base/store-error.ts'
-import type { MasterApi, NodeLocation, VolumeLocations } from '../net/master-api.ts'
+import type { MasterApi, NodeLocation, VolumeLocations, WritePolicy } from '../net/master-api.ts'
 import { cancelledError, onAbort } from '../runtime/abort.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
@@ -13,8 +13,13 @@ interface LocationCacheParts {
   readonly logger: Logger
 }
 
-interface Known {
+/** Where the copies of a volume are that can be reached, and when a write to them counts. */
+export interface Whereabouts {
   readonly locations: readonly NodeLocation[]
+  readonly writePolicy: WritePolicy
+}
+
+interface Known extends Whereabouts {
   readonly learntMs: number
 }
 
@@ -28,7 +33,7 @@ const RETRY_MAX_MS = 10_000
 export class LocationCache implements AsyncDisposable {
   readonly #parts: LocationCacheParts
   readonly #known = new LRUCache<VolumeId, Known>({ max: LIMITS.locationsCachedMax.value })
-  readonly #asking = new Map<VolumeId, Promise<readonly NodeLocation[]>>()
+  readonly #asking = new Map<VolumeId, Promise<Whereabouts>>()
   readonly #stop = new AbortController()
   readonly #watching: Promise<void>
   #isWatched = false
@@ -42,24 +47,33 @@ export class LocationCache implements AsyncDisposable {
    * @throws {StoreError} UNAVAILABLE and others of `MasterApi.lookup`, when nothing is known.
    */
   async locate(volumeId: VolumeId, signal: AbortSignal): Promise<readonly NodeLocation[]> {
+    return (await this.find(volumeId, signal)).locations
+  }
+
+  /** As `locate`, with the policy of the collection. */
+  async find(volumeId: VolumeId, signal: AbortSignal): Promise<Whereabouts> {
     const known = this.#known.get(volumeId)
-    if (known !== undefined && this.#isFresh(known)) return known.locations
+    if (known !== undefined && this.#isFresh(known)) return known
     try {
       return await this.refresh(volumeId, signal)
     } catch (error) {
       if (known === undefined || !isStoreError(error) || error.code === 'CANCELLED') throw error
-      return known.locations
+      return known
     }
   }
 
-  /** As `locate`, but the master is asked in any case. */
-  refresh(volumeId: VolumeId, signal: AbortSignal): Promise<readonly NodeLocation[]> {
-    let asking = this.#asking.get(volumeId)
-    if (asking === undefined) {
-      // Not with the caller's signal: others may wait for the same answer.
-      asking = this.#ask(volumeId, this.#stop.signal).finally(() => this.#asking.delete(volumeId))
-      this.#asking.set(volumeId, asking)
-    }
+  /** The copies may be elsewhere by now: the master is asked before they are used again. */
+  expire(volumeId: VolumeId): void {
+    // An answer that is on its way may be older than what made this necessary.
+    this.#asking.delete(volumeId)
+    const known = this.#known.get(volumeId)
+    if (known === undefined) return
+    this.#known.set(volumeId, { ...known, learntMs: Number.NEGATIVE_INFINITY })
+  }
+
+  /** As `find`, but the master is asked in any case. */
+  refresh(volumeId: VolumeId, signal: AbortSignal): Promise<Whereabouts> {
+    const asking = this.#asking.get(volumeId) ?? this.#startAsking(volumeId)
     return orAborted(asking, signal)
   }
 
@@ -70,20 +84,31 @@ export class LocationCache implements AsyncDisposable {
 
   #isFresh(known: Known): boolean {
     const ageMs = this.#parts.clock.monotonicMs() - known.learntMs
+    if (ageMs === Number.POSITIVE_INFINITY) return false
     if (known.locations.length === 0) return ageMs < LIMITS.locationAbsentMs.value
     return this.#isWatched || ageMs < LIMITS.locationFreshMs.value
   }
 
-  async #ask(volumeId: VolumeId, signal: AbortSignal): Promise<readonly NodeLocation[]> {
-    const found = await this.#parts.master.lookup([volumeId], signal)
-    const entry = found.find((candidate) => candidate.volumeId === volumeId)
-    const locations = entry?.locations ?? []
-    this.#learn({ volumeId, locations })
-    return locations
+  #startAsking(volumeId: VolumeId): Promise<Whereabouts> {
+    const isCurrent = (): boolean => this.#asking.get(volumeId) === asking
+    const ask = async (): Promise<Whereabouts> => {
+      // Not with the caller's signal: others may wait for the same answer.
+      const found = await this.#parts.master.lookup([volumeId], this.#stop.signal)
+      const entry = found.find((candidate) => candidate.volumeId === volumeId) ?? nowhere(volumeId)
+      return isCurrent() ? this.#learn(entry) : entry
+    }
+    const asking = ask().finally(() => {
+      if (isCurrent()) this.#asking.delete(volumeId)
+    })
+    this.#asking.set(volumeId, asking)
+    return asking
   }
 
-  #learn({ volumeId, locations }: Pick<VolumeLocations, 'volumeId' | 'locations'>): void {
-    this.#known.set(volumeId, { locations, learntMs: this.#parts.clock.monotonicMs() })
+  #learn({ volumeId, locations, writePolicy }: Learnt): Whereabouts {
+    const learntMs = this.#parts.clock.monotonicMs()
+    const known = { locations, writePolicy, learntMs }
+    this.#known.set(volumeId, known)
+    return known
   }
 
   async #watchOn(): Promise<void> {
@@ -109,10 +134,16 @@ export class LocationCache implements AsyncDisposable {
     for await (const update of this.#parts.master.watch(signal)) {
       if (update.isSnapshot) this.#known.clear()
       for (const entry of update.volumes) this.#learn(entry)
-      for (const volumeId of update.removedVolumeIds) this.#learn({ volumeId, locations: [] })
+      for (const volumeId of update.removedVolumeIds) this.#learn(nowhere(volumeId))
       this.#isWatched = true
     }
   }
+}
+
+type Learnt = Pick<VolumeLocations, 'volumeId' | 'locations' | 'writePolicy'>
+
+function nowhere(volumeId: VolumeId): Learnt {
+  return { volumeId, locations: [], writePolicy: 'all' }
 }
 
 /** The result, unless `signal` aborts first; the work goes on for whoever else waits for it. */

@@ -1,5 +1,6 @@
 import type { FileId } from '../base/file-id.ts'
 import type { VolumeId } from '../base/ids.ts'
+import type { ErrorCode } from '../base/store-error.ts'
 import type { Needle } from '../format/needle.ts'
 import type { NeedleAttributes } from '../format/needle-attributes.ts'
 import type { NodeLocation } from '../net/master-api.ts'
@@ -45,8 +46,11 @@ export interface NeedleAccess {
    */
   readWarm(fileId: FileId, readDeleted: boolean, into: ReadBuffer): Needle | undefined
 
-  /** As `Volume.read`. */
-  read(fileId: FileId, readDeleted: boolean): Promise<Needle | StreamedNeedle>
+  /**
+   * As `Volume.read`. Where the needle is read through another thread it may come from another copy
+   * of the volume, unless the request is forwarded from one.
+   */
+  read(fileId: FileId, readDeleted: boolean, isForwarded: boolean): Promise<Needle | StreamedNeedle>
 
   put(request: PutRequest, signal: AbortSignal): Promise<PutAnswer>
 
@@ -54,8 +58,24 @@ export interface NeedleAccess {
 
   delete(request: DeleteRequest, signal: AbortSignal): Promise<DeleteAnswer>
 
-  /** A needle of any volume of the cluster, here or elsewhere. */
+  /**
+   * A needle of any volume of the cluster: from here, from another copy if the one here is bad, or
+   * from wherever the volume is.
+   */
   fetch(request: ReadRequest, signal: AbortSignal): Promise<NeedleContent>
+
+  /**
+   * From another copy, after the one here failed with `code`. Undefined: there is none that helps,
+   * or the request comes from another copy itself.
+   */
+  fetchInstead(
+    request: ReadRequest,
+    code: ErrorCode,
+    signal: AbortSignal,
+  ): Promise<NeedleContent | undefined>
+
+  /** Its bytes here are not what was stored, which was found while they were being sent. */
+  noteBad(fileId: FileId): void
 
   /** The servers that hold a volume, as the master knows them; empty: none, or not known. */
   locate(volumeId: VolumeId, signal: AbortSignal): Promise<readonly NodeLocation[]>

@@ -1,4 +1,5 @@
 import { LIMITS } from '../base/limits.ts'
+import { isStoreError } from '../base/store-error.ts'
 import type { Needle } from '../format/needle.ts'
 import type { ByteRange, NeedleContent, NeedleMetadata } from '../net/volume-api.ts'
 import { checkRange, LargeNeedle } from '../storage/needle-reader.ts'
@@ -6,14 +7,17 @@ import { checkRange, LargeNeedle } from '../storage/needle-reader.ts'
 /**
  * A needle that was read, or opened to be streamed, as callers of `VolumeApi` see it.
  *
+ * `onCorrupt` is told of what shows only while a large one is being read.
+ *
  * @throws {StoreError} RANGE_INVALID.
  */
 export function contentOf(
   found: Needle | LargeNeedle,
   range: ByteRange | undefined,
   signal: AbortSignal,
+  onCorrupt: () => void = () => undefined,
 ): NeedleContent {
-  if (found instanceof LargeNeedle) return largeContent(found, range, signal)
+  if (found instanceof LargeNeedle) return largeContent(found, range, signal, onCorrupt)
   const { data } = found
   if (range !== undefined) checkRange(range, data.length)
   const wanted = range === undefined ? data : data.subarray(range.start, range.end)
@@ -30,6 +34,7 @@ function largeContent(
   large: LargeNeedle,
   range: ByteRange | undefined,
   signal: AbortSignal,
+  onCorrupt: () => void,
 ): NeedleContent {
   const dispose = (): void => large[Symbol.dispose]()
   try {
@@ -47,6 +52,7 @@ function largeContent(
     data: disposing(
       range === undefined ? large.read(signal) : large.readRange(range, signal),
       dispose,
+      onCorrupt,
     ),
     [Symbol.asyncDispose]: async () => dispose(),
   }
@@ -60,9 +66,13 @@ async function* piecesOf(data: Buffer): AsyncGenerator<Buffer, void, undefined> 
 async function* disposing(
   pieces: AsyncIterable<Buffer>,
   dispose: () => void,
+  onCorrupt: () => void,
 ): AsyncGenerator<Buffer, void, undefined> {
   try {
     yield* pieces
+  } catch (error) {
+    if (isStoreError(error, 'NEEDLE_CORRUPT')) onCorrupt()
+    throw error
   } finally {
     dispose()
   }

@@ -3,11 +3,10 @@ import type { FileId } from '../base/file-id.ts'
 import type { VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { copyCount } from '../base/replica-placement.ts'
-import { isStoreError, StoreError } from '../base/store-error.ts'
+import { type ErrorCode, isStoreError, StoreError } from '../base/store-error.ts'
 import type { Needle } from '../format/needle.ts'
 import type { FileTokens } from '../net/file-token.ts'
 import type { NodeLocation } from '../net/master-api.ts'
-import { RETRY } from '../net/retry.ts'
 import type {
   ConnectVolume,
   DeleteAnswer,
@@ -21,22 +20,31 @@ import type {
   VolumeApi,
 } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
+import type { Tally } from '../runtime/metrics.ts'
 import type { Random } from '../runtime/random.ts'
 import type { StoredVolume } from '../storage/disk-location.ts'
 import { LargeNeedle } from '../storage/needle-reader.ts'
 import type { PutResult } from '../storage/pending-write.ts'
 import type { ReadBuffer } from '../storage/read-buffer.ts'
 import type { Store } from '../storage/store.ts'
+import { ArrivingBody, type Entered } from './arriving-body.ts'
+import type { DirtyRecords } from './dirty-records.ts'
+import { type Hop, replicaMs } from './hop.ts'
 import type { LocationCache } from './location-cache.ts'
 import type { NeedleAccess } from './needle-access.ts'
 import { contentOf } from './needle-content.ts'
+import { NeedleWrites } from './needle-writes.ts'
 import { placeOf, type ReadCache } from './read-cache.ts'
-import { ReplicaPeers, writeEverywhere } from './replicate.ts'
+import { ReadsElsewhere } from './reads-elsewhere.ts'
+import { type Copies, ReplicaPeers } from './replicate.ts'
+import { type ReplicatedPut, type ReplicatedWrite, ReplicatedWrites } from './replicated-writes.ts'
+import type { WriteGate } from './write-gate.ts'
 
 export interface NeedleServiceParts {
   readonly store: Store
   readonly clock: Clock
   readonly random: Random
+  readonly gate: WriteGate
   /** Undefined: this server is alone. */
   readonly cluster: ClusterParts | undefined
   /** Undefined: there is no cluster secret to make tokens with. */
@@ -49,17 +57,22 @@ export interface ClusterParts {
   readonly locations: LocationCache
   readonly connect: ConnectVolume
   readonly ownUrl: () => string
+  readonly dirty: DirtyRecords
+  readonly counts: { readonly failures: Tally; readonly readsElsewhere: Tally }
 }
 
 /**
  * The needles of this server. A put or delete that does not come from another copy of the volume is
- * sent to all of them, and counts when all of them have it.
+ * sent to all of them; see `ReplicatedWrites` for when it counts.
  */
-export class NeedleService implements NeedleAccess {
+export class NeedleService implements NeedleAccess, AsyncDisposable {
   readonly #parts: NeedleServiceParts
-  readonly #peers: ReplicaPeers | undefined
+  readonly #replicas: ReplicatedWrites | undefined
+  readonly #elsewhere: ReadsElsewhere | undefined
+  readonly #writes = new NeedleWrites()
   readonly #isDurable: boolean
   readonly #needsWriteToken: boolean
+  readonly #stop = new AbortController()
   #inFlightCount = 0
 
   constructor(
@@ -67,7 +80,15 @@ export class NeedleService implements NeedleAccess {
     options: { readonly isDurable: boolean; readonly needsWriteToken: boolean },
   ) {
     this.#parts = parts
-    this.#peers = parts.cluster === undefined ? undefined : new ReplicaPeers(parts.cluster)
+    const { cluster, clock, random } = parts
+    if (cluster !== undefined) {
+      const { dirty, counts } = cluster
+      const peers = new ReplicaPeers({ ...cluster, clock })
+      const { failures, readsElsewhere: count } = counts
+      const stop = this.#stop.signal
+      this.#replicas = new ReplicatedWrites({ peers, dirty, clock, failures, stop })
+      this.#elsewhere = new ReadsElsewhere({ ...cluster, clock, random, count })
+    }
     this.#isDurable = options.isDurable
     this.#needsWriteToken = options.needsWriteToken
   }
@@ -102,60 +123,109 @@ export class NeedleService implements NeedleAccess {
   }
 
   async put(request: PutRequest, signal: AbortSignal): Promise<PutAnswer> {
-    const stored = this.#checkWrite(request)
+    this.#checkToken(request)
     const stamped = this.#stamp(request)
-    const peers = await this.#peersOf(stored, request, signal)
-    const { checksum, data } = request
-    const putHere = stored.volume.put({ ...inputOf(stamped), data, checksum }, signal)
-    if (peers.length === 0) return this.#answer(await this.#count(putHere))
-    const replica = { ...stamped, isReplica: true }
-    const sent = peers.map((peer) => peer.put(replica, signal))
-    return this.#answer(await this.#count(writeEverywhere(putHere, sent)))
+    const { checksum, data, fileId } = request
+    const ready = await this.#ready(request, signal)
+    const input = { ...inputOf(stamped), data, checksum }
+    const { volume } = ready.stored
+    if (ready.copies === undefined) {
+      using _write = this.#track(ready.stored, fileId)
+      return this.#answer(await this.#inside(fileId, () => volume.put(input, signal)))
+    }
+    const isNew = placeOf(volume, fileId) === undefined
+    using write = this.#writes.begin(fileId)
+    const stop = this.#stop.signal
+    const replicated: ReplicatedPut = {
+      fileId,
+      copyCount: ready.copyCount,
+      dataBytes: data.length,
+      here: async () => this.#answer(await this.#inside(fileId, () => volume.put(input, stop))),
+      send: (peer, hop) => peer.put({ ...stamped, isReplica: true }, hop.signal),
+      undo: () => this.#undo(ready.stored, fileId, isNew && !write.isContested),
+    }
+    return await this.#count(ready.replicas.put(replicated, ready.copies))
   }
 
   /** The body is stored here first, and sent on from here: it is read only once. */
   async putStream(request: PutStreamRequest, signal: AbortSignal): Promise<PutAnswer> {
-    const stored = this.#checkWrite(request)
+    this.#checkToken(request)
     const stamped = this.#stamp(request)
-    const peers = await this.#peersOf(stored, request, signal)
-    const putHere = stored.volume.putStream(inputOf(stamped), request.source, signal)
-    const result = await this.#count(putHere)
-    const sent = peers.map((peer) => this.#sendOn(peer, stored, stamped, signal))
-    return this.#answer(await this.#count(writeEverywhere(Promise.resolve(result), sent)))
+    const ready = await this.#ready(request, signal)
+    const arriving = new ArrivingBody(request, () => this.#enter(request, ready.stored, signal))
+    try {
+      const { volume } = ready.stored
+      const result = await this.#count(volume.putStream(inputOf(stamped), arriving.read(), signal))
+      arriving.leave()
+      const answer = this.#answer(result)
+      if (ready.copies === undefined) return answer
+      return await this.#count(this.#sendStream(ready, stamped, answer, arriving))
+    } finally {
+      arriving[Symbol.dispose]()
+    }
   }
 
   async delete(request: DeleteRequest, signal: AbortSignal): Promise<DeleteAnswer> {
-    const stored = this.#checkWrite(request)
-    const { needleId, cookie } = request.fileId
-    const peers = await this.#peersOf(stored, request, signal)
-    const deleteHere = stored.volume.delete({ id: needleId, cookie }, signal)
-    if (peers.length === 0) return await this.#count(deleteHere)
-    const replica = { ...request, isReplica: true }
-    const sent = peers.map((peer) => peer.delete(replica, signal))
-    return await this.#count(writeEverywhere(deleteHere, sent))
+    this.#checkToken(request)
+    const { fileId } = request
+    const ready = await this.#ready(request, signal, 'delete')
+    const { volume } = ready.stored
+    const needle = { id: fileId.needleId, cookie: fileId.cookie }
+    if (ready.copies === undefined) {
+      using _write = this.#track(ready.stored, fileId)
+      return await this.#inside(fileId, () => volume.delete(needle, signal))
+    }
+    using _write = this.#writes.begin(fileId)
+    const replicated: ReplicatedWrite<DeleteAnswer> = {
+      fileId,
+      copyCount: ready.copyCount,
+      dataBytes: 0,
+      here: () => this.#inside(fileId, () => volume.delete(needle, this.#stop.signal)),
+      send: (peer, hop) => peer.delete({ ...request, isReplica: true }, hop.signal),
+    }
+    return await this.#count(ready.replicas.delete(replicated, ready.copies))
+  }
+
+  /**
+   * A needle of a volume that is here: from another copy if the one here is bad.
+   *
+   * @throws {StoreError} as `Volume.read`.
+   */
+  async get(request: ReadRequest, signal: AbortSignal): Promise<NeedleContent> {
+    const { fileId, range, readDeleted } = request
+    if (this.#elsewhere?.isBad(fileId) === true) {
+      const instead = await this.fetchInstead(request, 'NEEDLE_CORRUPT', signal)
+      if (instead !== undefined) return instead
+    }
+    try {
+      const found = await this.read(fileId, readDeleted)
+      return contentOf(found, range, signal, () => this.noteBad(fileId))
+    } catch (error) {
+      if (!isStoreError(error)) throw error
+      const instead = await this.fetchInstead(request, error.code, signal)
+      if (instead === undefined) throw error
+      return instead
+    }
   }
 
   async fetch(request: ReadRequest, signal: AbortSignal): Promise<NeedleContent> {
-    const { fileId, range, readDeleted } = request
-    if (this.isLocal(fileId.volumeId)) {
-      return contentOf(await this.read(fileId, readDeleted), range, signal)
-    }
-    const { cluster } = this.#parts
-    const locations = await this.locate(fileId.volumeId, signal)
-    const others = locations.filter(({ url }) => url !== cluster?.ownUrl())
-    if (cluster === undefined || others.length === 0) throw notHere(fileId.volumeId)
-    const first = this.#parts.random.u32() % others.length
-    let failure: unknown
-    for (let tried = 0; tried < others.length; tried++) {
-      const location = others[(first + tried) % others.length] as NodeLocation
-      try {
-        return await cluster.connect(location).read(request, signal)
-      } catch (error) {
-        failure = error
-        if (!mayBeElsewhere(error)) throw error
-      }
-    }
-    throw failure
+    const { volumeId } = request.fileId
+    if (this.isLocal(volumeId)) return await this.get(request, signal)
+    if (this.#elsewhere !== undefined) return await this.#elsewhere.fetch(request, signal)
+    throw new StoreError('VOLUME_NOT_FOUND', `volume ${volumeId} is not here`)
+  }
+
+  async fetchInstead(
+    request: ReadRequest,
+    code: ErrorCode,
+    signal: AbortSignal,
+  ): Promise<NeedleContent | undefined> {
+    const volume = this.#parts.store.find(request.fileId.volumeId)?.volume
+    return await this.#elsewhere?.fetchInstead(request, { code, volume }, signal)
+  }
+
+  noteBad(fileId: FileId): void {
+    this.#elsewhere?.noteBad(fileId, this.#parts.store.find(fileId.volumeId)?.volume)
   }
 
   async locate(volumeId: VolumeId, signal: AbortSignal): Promise<readonly NodeLocation[]> {
@@ -174,22 +244,21 @@ export class NeedleService implements NeedleAccess {
     return await cluster.connect(first).delete(request, signal)
   }
 
+  /** Gives up what waits for other servers. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+  }
+
   #find(volumeId: VolumeId): StoredVolume {
     return this.#parts.store.find(volumeId) ?? this.#parts.store.get(volumeId)
   }
 
-  #checkWrite(request: {
-    readonly fileId: FileId
-    readonly writeToken: string
-    readonly isReplica: boolean
-  }): StoredVolume {
-    // Whoever may send replicas has shown that it knows the secret the tokens are made with.
-    if (this.#needsWriteToken && !request.isReplica) {
-      const { tokens } = this.#parts
-      assert(tokens !== undefined, 'tokens can be checked where they are required')
-      tokens.verifyWrite(request.writeToken, request.fileId)
-    }
-    return this.#find(request.fileId.volumeId)
+  /** Whoever may send replicas has shown that it knows the secret the tokens are made with. */
+  #checkToken(request: WriteHead): void {
+    if (!this.#needsWriteToken || request.isReplica) return
+    const { tokens } = this.#parts
+    assert(tokens !== undefined, 'tokens can be checked where they are required')
+    tokens.verifyWrite(request.writeToken, request.fileId)
   }
 
   /** Decided once, or the copies would not be equal. */
@@ -199,28 +268,143 @@ export class NeedleService implements NeedleAccess {
     return { ...request, metadata: { ...request.metadata, lastModifiedS } }
   }
 
-  /** No waiting where there is nothing to wait for: writes of one turn share a batch. */
-  #peersOf(
-    stored: StoredVolume,
-    request: { readonly isReplica: boolean },
+  /**
+   * Where a write goes. No waiting where there is nothing to wait for: writes of one turn share a
+   * batch. When this returns the volume is not frozen.
+   */
+  #ready(
+    request: WriteHead,
     signal: AbortSignal,
-  ): readonly VolumeApi[] | Promise<readonly VolumeApi[]> {
+    what: 'put' | 'delete' = 'put',
+  ): Ready | Promise<Ready> {
+    const { gate } = this.#parts
+    const { volumeId } = request.fileId
+    if (gate.frozenCount > 0 && gate.isFrozen(volumeId)) {
+      return this.#readyLater(request, signal, what)
+    }
+    const stored = this.#find(volumeId)
     const count = copyCount(stored.volume.replicaPlacement)
-    if (request.isReplica || count === 1) return NOBODY
-    if (this.#peers !== undefined) return this.#peers.of(stored.volumeId, count, signal)
-    const why = `volume ${stored.volumeId} has ${count} copies, and this server knows no master`
-    throw new StoreError('REPLICATION_FAILED', why)
+    if (request.isReplica || count === 1) return { stored, copies: undefined }
+    return this.#readyLater(request, signal, what)
+  }
+
+  async #readyLater(
+    request: WriteHead,
+    signal: AbortSignal,
+    what: 'put' | 'delete',
+  ): Promise<Ready> {
+    const { gate } = this.#parts
+    const { volumeId } = request.fileId
+    for (;;) {
+      await this.#pass(request, signal)
+      const stored = this.#find(volumeId)
+      const count = copyCount(stored.volume.replicaPlacement)
+      if (request.isReplica || count === 1) return { stored, copies: undefined }
+      const replicas = this.#replicas
+      if (replicas === undefined) throw knowsNoMaster(volumeId, count)
+      const copies = await replicas.copies(what, request.fileId, count, signal)
+      if (!gate.isFrozen(volumeId)) return { stored, copies, copyCount: count, replicas }
+    }
+  }
+
+  /**
+   * Waits while the volume is held still. A copy from another server is then refused: the members
+   * may be others by now, which the sender finds out when it asks again.
+   */
+  async #pass({ fileId, isReplica }: WriteHead, signal: AbortSignal): Promise<void> {
+    const { gate } = this.#parts
+    const { volumeId } = fileId
+    const { frozenReplicaMs, frozenWriteMs } = LIMITS
+    const waitMs = isReplica ? frozenReplicaMs.value : frozenWriteMs.value
+    let hasWaited = false
+    for (;;) {
+      const waiting = gate.wait(volumeId, signal, waitMs)
+      if (waiting === undefined) break
+      await waiting
+      hasWaited = true
+    }
+    if (!hasWaited || !isReplica) return
+    throw new StoreError('VOLUME_BUSY', `volume ${volumeId} was held still; look for it again`)
+  }
+
+  /** The body of a stream is complete: from here on it is a write like others. */
+  async #enter(
+    request: WriteHead,
+    { volume }: StoredVolume,
+    signal: AbortSignal,
+  ): Promise<Entered> {
+    const { gate } = this.#parts
+    const { fileId } = request
+    await this.#pass(request, signal)
+    gate.enter(fileId.volumeId)
+    const isNew = placeOf(volume, fileId) === undefined
+    const write = this.#writes.begin(fileId)
+    return { isNew, write, leave: () => gate.leave(fileId.volumeId) }
+  }
+
+  async #sendStream(
+    { stored, copies, replicas, copyCount }: ReadyToSend,
+    request: PutStreamRequest,
+    answer: PutAnswer,
+    { entered }: ArrivingBody,
+  ): Promise<PutAnswer> {
+    const { fileId } = request
+    const replicated: ReplicatedPut = {
+      fileId,
+      copyCount,
+      dataBytes: answer.dataBytes,
+      here: async () => answer,
+      send: (peer, hop) => this.#sendOn(peer, stored, request, hop),
+      undo: () => {
+        const isOurs = entered?.isNew === true && !entered.write.isContested
+        return this.#undo(stored, fileId, isOurs)
+      },
+    }
+    // The body may have taken hours to arrive.
+    return await replicas.put(replicated, await replicas.copiesNow(replicated, copies))
   }
 
   async #sendOn(
     peer: VolumeApi,
     { volume }: StoredVolume,
     request: PutStreamRequest,
-    signal: AbortSignal,
+    hop: Hop,
   ): Promise<PutAnswer> {
     const { needleId, cookie } = request.fileId
-    await using content = contentOf(await volume.read({ id: needleId, cookie }), undefined, signal)
-    return await peer.putStream({ ...request, isReplica: true, source: content.data }, signal)
+    const found = await volume.read({ id: needleId, cookie })
+    await using content = contentOf(found, undefined, hop.signal)
+    const source = paced(content.data, hop)
+    return await peer.putStream({ ...request, isReplica: true, source }, hop.signal)
+  }
+
+  /** What a put that failed elsewhere stored here, unless something else may be behind its id. */
+  async #undo({ volume }: StoredVolume, fileId: FileId, isOurs: boolean): Promise<boolean> {
+    if (!isOurs || this.#parts.gate.isFrozen(fileId.volumeId)) return false
+    const needle = { id: fileId.needleId, cookie: fileId.cookie }
+    try {
+      await this.#inside(fileId, () => volume.delete(needle, this.#stop.signal))
+      return true
+    } catch (error) {
+      if (isStoreError(error)) return false
+      throw error
+    }
+  }
+
+  /** Only volumes with several copies have puts that may be taken back. */
+  #track({ volume }: StoredVolume, fileId: FileId): Disposable | undefined {
+    return copyCount(volume.replicaPlacement) === 1 ? undefined : this.#writes.begin(fileId)
+  }
+
+  async #inside<Result>({ volumeId }: FileId, write: () => Promise<Result>): Promise<Result> {
+    const { gate } = this.#parts
+    gate.enter(volumeId)
+    this.#inFlightCount++
+    try {
+      return await write()
+    } finally {
+      this.#inFlightCount--
+      gate.leave(volumeId)
+    }
   }
 
   #answer(result: PutResult): PutAnswer {
@@ -238,20 +422,50 @@ export class NeedleService implements NeedleAccess {
   }
 }
 
+interface WriteHead {
+  readonly fileId: FileId
+  readonly writeToken: string
+  readonly isReplica: boolean
+}
+
+interface ReadyToSend {
+  readonly stored: StoredVolume
+  readonly copies: Copies
+  readonly copyCount: number
+  readonly replicas: ReplicatedWrites
+}
+
+/** `copies` is undefined for what is written only here. */
+type Ready = ReadyToSend | { readonly stored: StoredVolume; readonly copies: undefined }
+
+/** Each piece that is taken gives the other server time for the next one. */
+async function* paced(
+  source: AsyncIterable<Uint8Array>,
+  hop: Hop,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let bytes = 0
+  for await (const piece of source) {
+    bytes += piece.length
+    hop.extend(replicaMs(piece.length))
+    yield piece
+  }
+  // It has now to write all of it to its volume.
+  hop.extend(replicaMs(bytes))
+}
+
 /** A delete waits no longer than that for its turn. */
 const OWN_TOKEN_S = 60
-const NOBODY: readonly VolumeApi[] = []
 
 function inputOf(request: { readonly fileId: FileId; readonly metadata: NeedleMetadata }) {
   const { fileId, metadata } = request
   return { id: fileId.needleId, cookie: fileId.cookie, attributes: metadata }
 }
 
-/** Whether another copy may have what this server could not give. */
-function mayBeElsewhere(error: unknown): boolean {
-  return isStoreError(error) && RETRY[error.code] !== 'never'
-}
-
 function notHere(volumeId: VolumeId): StoreError {
   return new StoreError('VOLUME_NOT_FOUND', `no server is known that holds volume ${volumeId}`)
+}
+
+function knowsNoMaster(volumeId: VolumeId, count: number): StoreError {
+  const why = `volume ${volumeId} has ${count} copies, and this server knows no master`
+  return new StoreError('REPLICATION_FAILED', why)
 }

@@ -1,53 +1,98 @@
 import type { VolumeId } from '../base/ids.ts'
-import { isStoreError, StoreError } from '../base/store-error.ts'
-import type { NodeLocation } from '../net/master-api.ts'
+import { type ErrorCode, isStoreError, StoreError } from '../base/store-error.ts'
+import type { NodeLocation, WritePolicy } from '../net/master-api.ts'
 import type { ConnectVolume, VolumeApi } from '../net/volume-api.ts'
-import type { LocationCache } from './location-cache.ts'
+import type { Clock } from '../runtime/clock.ts'
+import { type Hop, runHop } from './hop.ts'
+import type { LocationCache, Whereabouts } from './location-cache.ts'
+import { SlowPeers } from './slow-peers.ts'
+
+export interface ReplicaPeersParts {
+  readonly locations: LocationCache
+  readonly connect: ConnectVolume
+  readonly ownUrl: () => string
+  readonly clock: Clock
+}
+
+/** Who else is to get a write. */
+export interface Copies {
+  readonly peers: readonly NodeLocation[]
+  readonly writePolicy: WritePolicy
+  /** Copies that there should be, and that cannot be reached. */
+  readonly missingCount: number
+}
+
+/** What became of a write at another server. */
+export type Sent<Answer> =
+  | { readonly url: string; readonly answer: Answer; readonly error?: undefined }
+  | { readonly url: string; readonly answer?: undefined; readonly error: StoreError }
 
 /** The other servers that hold a volume, for writes that have to reach all of them. */
 export class ReplicaPeers {
-  readonly #locations: LocationCache
-  readonly #connect: ConnectVolume
-  readonly #ownUrl: () => string
+  readonly #parts: ReplicaPeersParts
+  readonly #slow: SlowPeers
 
-  constructor(parts: {
-    readonly locations: LocationCache
-    readonly connect: ConnectVolume
-    readonly ownUrl: () => string
-  }) {
-    this.#locations = parts.locations
-    this.#connect = parts.connect
-    this.#ownUrl = parts.ownUrl
+  constructor(parts: ReplicaPeersParts) {
+    this.#parts = parts
+    this.#slow = new SlowPeers(parts)
   }
 
   /**
-   * @throws {StoreError} REPLICATION_FAILED: fewer than `copyCount - 1` are known, so the write
-   * must not begin.
+   * The copies of a volume that should have `copyCount`. The master is asked anew when too few are
+   * known.
+   *
+   * @throws {StoreError} REPLICATION_FAILED: nobody can say where they are. CANCELLED.
    */
-  async of(
-    volumeId: VolumeId,
-    copyCount: number,
-    signal: AbortSignal,
-  ): Promise<readonly VolumeApi[]> {
-    let others = this.#others(await this.#locate(volumeId, signal, 'cached'))
-    if (others.length + 1 < copyCount) {
-      others = this.#others(await this.#locate(volumeId, signal, 'anew'))
-    }
-    if (others.length + 1 < copyCount) {
-      const known = `${others.length + 1} of ${copyCount} copies of volume ${volumeId} are known`
-      throw new StoreError('REPLICATION_FAILED', `only ${known}; nothing was written`)
-    }
-    return others.map((location) => this.#connect(location))
+  async of(volumeId: VolumeId, copyCount: number, signal: AbortSignal): Promise<Copies> {
+    const known = await this.#find(volumeId, signal, 'cached')
+    const copies = this.#copies(known, copyCount)
+    if (copies.missingCount === 0) return copies
+    return this.#copies(await this.#find(volumeId, signal, 'anew'), copyCount)
   }
 
-  async #locate(
+  /** The members may have changed: the next look at them is a new one. */
+  expire(volumeId: VolumeId): void {
+    this.#parts.locations.expire(volumeId)
+  }
+
+  /** It did not answer in time just now, and nobody knows yet that it does again. */
+  isAvoided({ url }: NodeLocation): boolean {
+    return this.#slow.isAvoided(url)
+  }
+
+  /** Never rejects, unless something is wrong with this program. */
+  async send<Answer>(
+    { url, ...location }: NodeLocation,
+    request: { readonly ms: number; readonly outer: AbortSignal },
+    run: (peer: VolumeApi, hop: Hop) => Promise<Answer>,
+  ): Promise<Sent<Answer>> {
+    const { clock, connect } = this.#parts
+    this.#slow.begin(url)
+    let hasTimedOut = false
+    try {
+      const what = `the copy on ${url}`
+      const answer = await runHop(clock, { ...request, what }, (hop) =>
+        run(connect({ url, ...location }), hop),
+      )
+      return { url, answer }
+    } catch (error) {
+      if (!isStoreError(error)) throw error
+      hasTimedOut = error.code === 'TIMEOUT'
+      return { url, error }
+    } finally {
+      this.#slow.end(url, hasTimedOut)
+    }
+  }
+
+  async #find(
     volumeId: VolumeId,
     signal: AbortSignal,
     how: 'cached' | 'anew',
-  ): Promise<readonly NodeLocation[]> {
+  ): Promise<Whereabouts> {
+    const { locations } = this.#parts
     try {
-      if (how === 'cached') return await this.#locations.locate(volumeId, signal)
-      return await this.#locations.refresh(volumeId, signal)
+      if (how === 'cached') return await locations.find(volumeId, signal)
+      return await locations.refresh(volumeId, signal)
     } catch (error) {
       if (!isStoreError(error) || error.code === 'CANCELLED') throw error
       const why = `the copies of volume ${volumeId} are not known: ${error.message}`
@@ -55,28 +100,35 @@ export class ReplicaPeers {
     }
   }
 
-  #others(locations: readonly NodeLocation[]): readonly NodeLocation[] {
-    return locations.filter(({ url }) => url !== this.#ownUrl())
+  /** A copy here that the master does not name does not count. */
+  #copies({ locations, writePolicy }: Whereabouts, copyCount: number): Copies {
+    const ownUrl = this.#parts.ownUrl()
+    const peers = locations.filter(({ url }) => url !== ownUrl)
+    return { peers, writePolicy, missingCount: Math.max(0, copyCount - locations.length) }
   }
 }
 
-/**
- * Runs a write here and on every peer at the same time, and waits for all of them.
- *
- * @throws {StoreError} what the write here failed with; REPLICATION_FAILED: it was done here, and
- * not by every peer. The copies that were written stay: the caller takes another id.
- */
-export async function writeEverywhere<Answer>(
-  local: Promise<Answer>,
-  peers: readonly Promise<unknown>[],
-): Promise<Answer> {
-  const [own, ...others] = await Promise.allSettled([local, ...peers])
-  if (own.status === 'rejected') throw own.reason
-  const failures = others.filter((other) => other.status === 'rejected')
-  const [first] = failures
-  if (first === undefined) return own.value
-  const cause: unknown = first.reason
-  if (!isStoreError(cause)) throw cause
-  const why = `${failures.length} of ${others.length} other copies failed: ${cause.message}`
-  throw new StoreError('REPLICATION_FAILED', why, { cause })
+/** Whether a write that failed so was certainly not done. */
+export function isUndone({ code }: StoreError): boolean {
+  return UNDONE.has(code)
+}
+
+const UNDONE: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'COOKIE_MISMATCH',
+  'NEEDLE_TOO_LARGE',
+  'NEEDLE_INVALID',
+  'BODY_TOO_LARGE',
+  'VOLUME_NOT_FOUND',
+  'VOLUME_FULL',
+  'VOLUME_SEALED',
+  'VOLUME_DAMAGED',
+  'VOLUME_BUSY',
+  'DISK_FULL',
+  'OVERLOADED',
+  'UNAUTHENTICATED',
+])
+
+/** Whether the server was out of reach, or as good as that. */
+export function isUnreached({ code }: StoreError): boolean {
+  return code === 'TIMEOUT' || code === 'UNAVAILABLE'
 }

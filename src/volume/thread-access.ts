@@ -1,6 +1,6 @@
 import type { FileId } from '../base/file-id.ts'
 import type { VolumeId } from '../base/ids.ts'
-import { isStoreError, StoreError } from '../base/store-error.ts'
+import { type ErrorCode, isStoreError, StoreError } from '../base/store-error.ts'
 import type { Needle } from '../format/needle.ts'
 import type { NeedleAttributes } from '../format/needle-attributes.ts'
 import type { NodeLocation } from '../net/master-api.ts'
@@ -17,6 +17,7 @@ import type {
 } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Disk } from '../runtime/disk.ts'
+import { Tally } from '../runtime/metrics.ts'
 import type { SharedGeneration } from '../storage/generation.ts'
 import type { ReadBuffer } from '../storage/read-buffer.ts'
 import { VolumeView } from '../storage/volume-view.ts'
@@ -25,6 +26,9 @@ import { ownBytes, type StreamRef, type ThreadPort } from './thread-port.ts'
 
 /** A needle being overwritten all the time is at last asked of the owner. */
 const VIEWS_TRIED_MAX = 3
+
+/** A volume, and how often it was read since this was last told. */
+export type ReadCount = readonly [VolumeId, number]
 
 /** What the owner answers about a needle that is read through it. */
 export interface PostedContent {
@@ -45,6 +49,7 @@ export class ThreadAccess implements NeedleAccess {
   readonly #volumesWord: Int32Array
   #volumesStamp = -1
   readonly #views = new Map<VolumeId, VolumeView>()
+  readonly #reads = new Map<VolumeId, Tally>()
   readonly #opening = new Map<VolumeId, Promise<VolumeView>>()
 
   constructor(
@@ -67,6 +72,13 @@ export class ThreadAccess implements NeedleAccess {
     }
   }
 
+  takeReadCounts(): ReadCount[] {
+    const counts: ReadCount[] = []
+    for (const [volumeId, { value }] of this.#reads) if (value > 0) counts.push([volumeId, value])
+    this.#reads.clear()
+    return counts
+  }
+
   /** True also when volumes have come or gone and this thread has not heard which: it then asks. */
   isLocal(volumeId: VolumeId): boolean {
     return this.#volumes.has(volumeId) || this.#isBehind
@@ -76,7 +88,10 @@ export class ThreadAccess implements NeedleAccess {
     const view = this.#views.get(fileId.volumeId)
     if (view === undefined) return undefined
     try {
-      return view.readWarm({ id: fileId.needleId, cookie: fileId.cookie, readDeleted }, into)
+      const request = { id: fileId.needleId, cookie: fileId.cookie, readDeleted }
+      const found = view.readWarm(request, into)
+      if (found !== undefined) this.#countRead(fileId.volumeId)
+      return found
     } catch (error) {
       // Perhaps it was overwritten in this moment.
       if (isStoreError(error, 'NEEDLE_CORRUPT')) return undefined
@@ -84,20 +99,27 @@ export class ThreadAccess implements NeedleAccess {
     }
   }
 
-  async read(fileId: FileId, readDeleted: boolean): Promise<Needle | StreamedNeedle> {
+  async read(
+    fileId: FileId,
+    readDeleted: boolean,
+    isForwarded: boolean,
+  ): Promise<Needle | StreamedNeedle> {
     const request = { id: fileId.needleId, cookie: fileId.cookie, readDeleted }
     for (let tried = 0; tried < VIEWS_TRIED_MAX; tried++) {
       const view = await this.#view(fileId.volumeId)
       if (view === undefined) break
       try {
         const found = await view.read(request)
-        if (found !== undefined) return found
+        if (found !== undefined) {
+          this.#countRead(fileId.volumeId)
+          return found
+        }
         if (!view.isStale) break
       } catch (error) {
         if (!isStoreError(error, 'NEEDLE_CORRUPT')) throw error
       }
     }
-    return this.#readThroughOwner(fileId, readDeleted)
+    return this.#readThroughOwner(fileId, readDeleted, isForwarded)
   }
 
   async put(request: PutRequest, signal: AbortSignal): Promise<PutAnswer> {
@@ -120,7 +142,10 @@ export class ThreadAccess implements NeedleAccess {
   }
 
   async fetch(request: ReadRequest, signal: AbortSignal): Promise<NeedleContent> {
-    const posted = (await this.#port.call('fetch', [request], signal)) as PostedContent
+    return this.#contentOf((await this.#port.call('fetch', [request], signal)) as PostedContent)
+  }
+
+  #contentOf(posted: PostedContent): NeedleContent {
     const { metadata, checksum, dataBytes } = posted
     const data = this.#port.borrow(posted.data)
     return {
@@ -136,6 +161,21 @@ export class ThreadAccess implements NeedleAccess {
     }
   }
 
+  async fetchInstead(
+    request: ReadRequest,
+    code: ErrorCode,
+    signal: AbortSignal,
+  ): Promise<NeedleContent | undefined> {
+    if (request.isForwarded === true) return undefined
+    const posted = await this.#port.call('fetchInstead', [request, code], signal)
+    return posted === undefined ? undefined : this.#contentOf(posted as PostedContent)
+  }
+
+  noteBad(fileId: FileId): void {
+    // Nobody is there to hear it any more when this fails.
+    this.#port.call('noteBad', [fileId]).catch(() => undefined)
+  }
+
   async locate(volumeId: VolumeId, signal: AbortSignal): Promise<readonly NodeLocation[]> {
     return (await this.#port.call('locate', [volumeId], signal)) as readonly NodeLocation[]
   }
@@ -143,6 +183,15 @@ export class ThreadAccess implements NeedleAccess {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const view of this.#views.values()) await view[Symbol.asyncDispose]()
     this.#views.clear()
+  }
+
+  #countRead(volumeId: VolumeId): void {
+    let tally = this.#reads.get(volumeId)
+    if (tally === undefined) {
+      tally = new Tally()
+      this.#reads.set(volumeId, tally)
+    }
+    tally.add(1)
   }
 
   get #isBehind(): boolean {
@@ -179,8 +228,12 @@ export class ThreadAccess implements NeedleAccess {
     this.#views.delete(volumeId)
   }
 
-  async #readThroughOwner(fileId: FileId, readDeleted: boolean): Promise<StreamedNeedle> {
-    const head = { fileId, readDeleted, readToken: '' }
+  async #readThroughOwner(
+    fileId: FileId,
+    readDeleted: boolean,
+    isForwarded: boolean,
+  ): Promise<StreamedNeedle> {
+    const head = { fileId, readDeleted, readToken: '', isForwarded }
     const opened = await this.fetch({ ...head, range: undefined }, new AbortController().signal)
     const fetchRange = (range: ByteRange, signal: AbortSignal): Promise<NeedleContent> =>
       this.fetch({ ...head, range }, signal)

@@ -1,7 +1,41 @@
-import type { Metrics } from '../runtime/metrics.ts'
+import type { DirtyKind } from '../net/master-api.ts'
+import type { Metrics, Tally } from '../runtime/metrics.ts'
 import type { NeedleService } from './needle-service.ts'
 import type { ReadCache } from './read-cache.ts'
 import type { VolumeReports } from './volume-report.ts'
+import type { WriteGate } from './write-gate.ts'
+
+export interface ReplicationCounts {
+  readonly failures: Tally
+  readonly readsElsewhere: Tally
+  readonly dirty: Readonly<Record<DirtyKind, Tally>>
+}
+
+/** What becomes of writes and reads that one copy alone cannot serve. */
+export function replicationCounts(metrics: Metrics): ReplicationCounts {
+  const failures = metrics.tallies({
+    name: 'hayloft_replication_failures_total',
+    help: 'Writes that did not reach every copy of their volume.',
+  })
+  const readsElsewhere = metrics.tallies({
+    name: 'hayloft_reads_elsewhere_total',
+    help: 'Reads answered from another copy because the one here is bad.',
+  })
+  const dirty = metrics.tallies({
+    name: 'hayloft_dirty_records_total',
+    help: 'Needles recorded with the master as different between copies, by reason.',
+    labelNames: ['kind'],
+  })
+  return {
+    failures: failures.of({}),
+    readsElsewhere: readsElsewhere.of({}),
+    dirty: {
+      put: dirty.of({ kind: 'put' }),
+      delete: dirty.of({ kind: 'delete' }),
+      check: dirty.of({ kind: 'check' }),
+    },
+  }
+}
 
 /** Gauges that are read when somebody asks for them. */
 export function registerVolumeMetrics(
@@ -10,9 +44,10 @@ export function registerVolumeMetrics(
     readonly reports: VolumeReports
     readonly needles: NeedleService
     readonly cache: ReadCache | undefined
+    readonly gate: WriteGate
   },
 ): void {
-  const { reports, needles, cache } = parts
+  const { reports, needles, cache, gate } = parts
   const sum = (pick: (report: ReturnType<VolumeReports['one']>) => number): number =>
     reports.all().reduce((total, report) => total + pick(report), 0)
   const volumes = { name: 'volume_count', help: 'Volumes served, by state.' }
@@ -31,6 +66,8 @@ export function registerVolumeMetrics(
   )
   const inFlight = { name: 'volume_requests_in_flight', help: 'Needle requests under way.' }
   metrics.gauge(inFlight, (gauge) => gauge.set(needles.inFlightCount))
+  const frozen = { name: 'hayloft_frozen_volumes', help: 'Volumes whose writes are held back.' }
+  metrics.gauge(frozen, (gauge) => gauge.set(gate.frozenCount))
   const queue = { name: 'volume_queued_writes', help: 'Writes that wait for the next batch.' }
   metrics.gauge(queue, (gauge) => gauge.set(reports.writes().queueDepth))
   const batches = { name: 'volume_append_batches', help: 'Batches appended since the start.' }

@@ -9,6 +9,7 @@ import type { DiskLocation, StoredVolume } from '../storage/disk-location.ts'
 import type { Store } from '../storage/store.ts'
 import type { Volume } from '../storage/volume.ts'
 import { digestEntries } from './digest.ts'
+import { RequestRates } from './request-rates.ts'
 
 interface VolumeReportsParts {
   readonly store: Store
@@ -16,6 +17,8 @@ interface VolumeReportsParts {
   readonly logger: Logger
   /** Told when a digest has become known. */
   readonly onDigest: () => void
+  /** Reads of a volume that its own count does not know of: those of other threads. */
+  readonly otherRequestCount?: ((volumeId: VolumeId) => number) | undefined
 }
 
 /** What the digest of a volume belongs to: whatever is appended or vacuumed changes it. */
@@ -37,6 +40,7 @@ const SPACE_MS = 5_000
 export class VolumeReports implements AsyncDisposable {
   readonly #parts: VolumeReportsParts
   readonly #digests = new Map<VolumeId, DigestState>()
+  readonly #rates = new RequestRates()
   readonly #stop = new AbortController()
   #spaceAskedMs = 0
   readonly #working: Promise<void>
@@ -64,13 +68,14 @@ export class VolumeReports implements AsyncDisposable {
   }
 
   disks(): DiskReport[] {
-    return this.#parts.store.locations.map(({ directory, directoryId, space, quarantine }) => ({
-      directoryId,
-      path: directory,
-      totalBytes: space.totalBytes,
-      freeBytes: Math.max(0, space.freeBytes),
-      reserveBytes: space.reserveBytes,
-      quarantinedCount: quarantine.length,
+    return this.#parts.store.locations.map((location) => ({
+      directoryId: location.directoryId,
+      path: location.directory,
+      totalBytes: location.space.totalBytes,
+      freeBytes: Math.max(0, location.space.freeBytes),
+      reserveBytes: location.space.reserveBytes,
+      quarantinedCount: location.quarantine.length,
+      clusterId: location.clusterId,
     }))
   }
 
@@ -116,6 +121,7 @@ export class VolumeReports implements AsyncDisposable {
       directoryId: location.directoryId,
       modifiedAtS: stats.modifiedAtS,
       digest: this.#knownDigest(volumeId, volume),
+      requestsPerS: this.#rates.perS(volumeId),
     }
   }
 
@@ -142,6 +148,10 @@ export class VolumeReports implements AsyncDisposable {
     await this.#refreshSpace()
     const served = [...store.volumes()]
     this.#forgetOthers(served)
+    const nowMs = clock.monotonicMs()
+    for (const { volumeId, volume } of served) {
+      this.#rates.note(volumeId, volume, this.#requestCount(volumeId, volume), nowMs)
+    }
     let computedCount = 0
     for (const { volumeId, volume } of served) {
       const state = this.#watch(volumeId, volume)
@@ -170,6 +180,10 @@ export class VolumeReports implements AsyncDisposable {
     }
   }
 
+  #requestCount(volumeId: VolumeId, volume: Volume): number {
+    return volume.stats.requestCount + (this.#parts.otherRequestCount?.(volumeId) ?? 0)
+  }
+
   #watch(volumeId: VolumeId, volume: Volume): DigestState {
     const key = keyOf(volume)
     const state = this.#digests.get(volumeId)
@@ -192,6 +206,7 @@ export class VolumeReports implements AsyncDisposable {
     for (const volumeId of this.#digests.keys()) {
       if (!ids.has(volumeId)) this.#digests.delete(volumeId)
     }
+    this.#rates.forgetAllBut(ids)
   }
 
   async #giveWay(): Promise<void> {

@@ -13,6 +13,7 @@ import type { Random } from '../runtime/random.ts'
 import { Store } from '../storage/store.ts'
 import { type ClusterLink, openClusterLink } from './cluster-link.ts'
 import type { VolumeServerConfig } from './config.ts'
+import { DirtyRecords } from './dirty-records.ts'
 import { EpochFile } from './epoch-file.ts'
 import { HeartbeatLink } from './heartbeat.ts'
 import { type HttpListener, openHttp } from './http-listener.ts'
@@ -20,8 +21,9 @@ import { LocalVolume } from './local-volume.ts'
 import { LocationCache } from './location-cache.ts'
 import { NeedleService } from './needle-service.ts'
 import { ReadCache } from './read-cache.ts'
-import { registerVolumeMetrics } from './volume-metrics.ts'
+import { registerVolumeMetrics, replicationCounts } from './volume-metrics.ts'
 import { VolumeReports } from './volume-report.ts'
+import { WriteGate } from './write-gate.ts'
 
 export interface VolumeServerParts {
   readonly disk: Disk
@@ -121,6 +123,7 @@ export class VolumeServer implements AsyncDisposable {
         masterName: name,
         reports: inside.reports,
         epochs: inside.epochs,
+        directories: inside.store,
         location: () => present.location,
         inFlightCount: () => inside.needles.inFlightCount,
       })
@@ -205,27 +208,42 @@ async function openInside(
   }
   const { master, connect } = cluster
   const ownUrl = (): string => present.location.url
-  const needles = new NeedleService(
-    {
+  const counts = replicationCounts(metrics)
+  const locations = master && owned.use(new LocationCache({ master, clock, logger }))
+  const dirty =
+    master && owned.use(new DirtyRecords({ master, clock, logger, ownUrl, counts: counts.dirty }))
+  // The members may have changed meanwhile, and the news of it may still be on its way.
+  const gate = owned.use(new WriteGate({ clock }, (volumeId) => locations?.expire(volumeId)))
+  const needles = owned.use(
+    new NeedleService(
+      {
+        store,
+        clock,
+        random,
+        gate,
+        cluster: locations && dirty && { locations, connect, ownUrl, dirty, counts },
+        tokens,
+        cache,
+      },
+      { isDurable: config.durability.mode === 'fsync', needsWriteToken: config.writeTokens },
+    ),
+  )
+  const reports = owned.use(
+    new VolumeReports({
       store,
       clock,
-      random,
-      cluster: master && {
-        locations: owned.use(new LocationCache({ master, clock, logger })),
-        connect,
-        ownUrl,
-      },
-      tokens,
-      cache,
-    },
-    { isDurable: config.durability.mode === 'fsync', needsWriteToken: config.writeTokens },
+      logger,
+      onDigest: tellMasters,
+      otherRequestCount: (volumeId) => present.http?.readsOf(volumeId) ?? 0,
+    }),
   )
-  const reports = owned.use(new VolumeReports({ store, clock, logger, onDigest: tellMasters }))
   const api = new LocalVolume({
     store,
     needles,
     reports,
     epochs,
+    gate,
+    clock,
     logger,
     connect: master && connect,
     readTokens: config.readTokens ? tokens : undefined,
@@ -234,7 +252,7 @@ async function openInside(
     version,
   })
   owned.use(api)
-  registerVolumeMetrics(metrics, { reports, needles, cache })
+  registerVolumeMetrics(metrics, { reports, needles, cache, gate })
   return { store, needles, api, reports, epochs, tokens, metrics }
 }
 

@@ -109,10 +109,46 @@ test('lookup tells where a volume, a file and a name are', async () => {
 test('status shows the node and its health; --json the same for programs', async () => {
   const status = await hayloft(['status'])
   expect(status).toMatchObject({ exitCode: 0, err: '' })
-  expect(status.out).toMatch(/^healthy: /)
+  expect(status.out).toMatch(/^green: healthy, /)
   const [volumeUrl = ''] = server.volumeUrls
   expect(status.out).toContain(`${volumeUrl.replace('http://', '')}  up     dc1/rack1`)
   expect(JSON.parse((await hayloft(['status', '--json'])).out)).toMatchObject({ healthy: true })
+})
+
+test('a job is run to its end by the worker of the server, and listed', async () => {
+  const { secretFile } = server
+  await hayloft(['put', '-'], { input: 'to be checked' })
+  const args = ['job', 'run', 'scrub', '--volume', 'all', '--watch', '--secret-file', secretFile]
+  const run = await hayloft(args)
+  expect(run).toMatchObject({ exitCode: 0, err: '' })
+  expect(run.out).toMatch(/^job 1 scrub volume 1: done/m)
+  const list = await hayloft(['job', 'list', '--all', '--kind', 'scrub'])
+  expect(list.out).toMatch(/^ID .*\n(?:\d+ +scrub +volume \d+ +done .*\n)+$/)
+  const refused = await hayloft(args.slice(0, -2))
+  expect(refused.err).toMatch(/^hayloft: UNAUTHENTICATED: /)
+})
+
+test('durability, servers and collections are shown; a collection is set', async () => {
+  expect((await hayloft(['durability'])).out).toMatch(/^SCHEME .*\nreplication 000 /)
+  const [volumeUrl = ''] = server.volumeUrls
+  const nodes = await hayloft(['node', 'ls'])
+  expect(nodes.out).toContain(`${volumeUrl.replace('http://', '')}  dc1/rack1  up`)
+  const policy = ['--write-policy', 'best-effort', '--secret-file', server.secretFile]
+  const set = await hayloft(['collection', 'set', 'photos', '--replication', '000', ...policy])
+  expect(set).toMatchObject({ exitCode: 0, err: '' })
+  const collections = await hayloft(['collection', 'ls'])
+  expect(collections.out).toMatch(/^photos +000 +best-effort +0 /m)
+})
+
+test('what must not be given up is refused with the reason', async () => {
+  const secret = ['--secret-file', server.secretFile]
+  const [volumeUrl = ''] = server.volumeUrls
+  const url = volumeUrl.replace('http://', '')
+  expect((await hayloft(['node', 'forget', url, ...secret])).err).toMatch(
+    /^hayloft: REQUEST_INVALID/,
+  )
+  expect((await hayloft(['node', 'forget', 'a:1', ...secret])).err).toMatch(/^hayloft: NODE_NOT_F/)
+  expect((await hayloft(['job', 'cancel', '999999', ...secret])).err).toMatch(/: JOB_NOT_FOUND: /)
 })
 
 test('a tree of 60 files is imported and exported as it was; a second import has nothing to do', async () => {

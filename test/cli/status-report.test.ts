@@ -1,10 +1,19 @@
 import { expect, test } from 'vitest'
 import { volumeId } from '../../src/base/ids.ts'
 import { TTL_NONE } from '../../src/base/ttl.ts'
-import { type ClusterView, statusDocument, statusLines } from '../../src/cli/status-report.ts'
+import {
+  type ClusterView,
+  nodeState,
+  statusDocument,
+  statusLines,
+} from '../../src/cli/status-report.ts'
+import type { ClusterHealth } from '../../src/net/jobs-api.ts'
 import type { TopologyNode } from '../../src/net/master-api.ts'
+import { makeHealth } from '../support/job-views.ts'
 
 const REPLICATION = { otherDataCenters: 0, otherRacks: 0, otherServers: 1 }
+
+const NOW_MS = Date.UTC(2026, 10, 21)
 
 function node(port: number, state: TopologyNode['state'] = 'up'): TopologyNode {
   const url = `127.0.0.1:${port}`
@@ -23,6 +32,7 @@ function node(port: number, state: TopologyNode['state'] = 'up'): TopologyNode {
     directoryId: 'd',
     modifiedAtS: 0,
     digest: '',
+    requestsPerS: 0,
   }
   const disk = {
     directoryId: 'd',
@@ -31,6 +41,7 @@ function node(port: number, state: TopologyNode['state'] = 'up'): TopologyNode {
     freeBytes: 1024 ** 4,
     reserveBytes: 0,
     quarantinedCount: 0,
+    clusterId: 'c0ffee',
   }
   const grpcAddress = `127.0.0.1:${port + 10_000}`
   return {
@@ -40,37 +51,38 @@ function node(port: number, state: TopologyNode['state'] = 'up'): TopologyNode {
     disks: [disk],
     volumes: [volume, { ...volume, volumeId: volumeId(2) }],
     inFlightCount: 0,
+    downSinceMs: 0,
+    isFlapping: false,
+    isDraining: false,
   }
 }
 
-function view(change: {
-  readonly nodes?: readonly TopologyNode[]
-  readonly volumesAtRisk?: number
-  readonly leader?: string
-  readonly isWarming?: boolean
-}): ClusterView {
-  const { volumesAtRisk = 0, leader = '127.0.0.1:9333', isWarming = false } = change
-  const nodes = change.nodes ?? [node(8080), node(18_081)]
+function view(health: ClusterHealth = makeHealth()): ClusterView {
+  const nodes = [node(8080), node(18_081)]
+  const leader = '127.0.0.1:9333'
+  const isWarming = false
   return {
     status: { isLeader: true, leader, epoch: 3, isWarming, version: '0.1.0', clusterId: 'c0ffee' },
     statistics: {
-      nodeCount: nodes.length,
-      nodesUp: nodes.filter(({ state }) => state === 'up').length,
+      nodeCount: 2,
+      nodesUp: 2,
       volumeCount: 2,
       liveNeedles: 2400,
       liveBytes: 6 * 1024 ** 2,
       garbageBytes: 2048,
       totalBytes: 4 * 1024 ** 4,
       freeBytes: 2 * 1024 ** 4,
-      volumesAtRisk,
+      volumesAtRisk: 0,
     },
     topology: { clusterId: 'c0ffee', nodes, layouts: [], maxVolumeId: 2, volumeSizeMaxBytes: 1 },
+    health,
+    nowMs: NOW_MS,
   }
 }
 
 test('a healthy cluster is a line of health and a table', () => {
-  expect(statusLines(view({}))).toEqual([
-    'healthy: every volume has all its copies',
+  expect(statusLines(view())).toEqual([
+    'green: healthy, every volume has all its copies',
     'cluster c0ffee, leader 127.0.0.1:9333, epoch 3',
     '',
     'NODE             STATE  PLACE   VOLUMES  FILES   LIVE  GARBAGE   FREE',
@@ -78,31 +90,46 @@ test('a healthy cluster is a line of health and a table', () => {
     '127.0.0.1:18081  up     dc1/r1        2   2400  6 MiB    2 KiB  1 TiB',
     '',
     '2 volumes, 2400 files, 6 MiB live, 2 KiB garbage; 2 TiB of 4 TiB free',
+    'jobs: 0 running, 0 waiting, 0 failing; no repairs so far; longest without a check 0 s',
   ])
 })
 
+test.each(['yellow', 'red'] as const)('%s is not healthy', (color) => {
+  const unhealthy = view(makeHealth({ color, nodesUp: 2 }))
+  expect(statusLines(unhealthy)[0]).toBe(`${color}: 1 of 3 servers are not up`)
+  expect(statusDocument(unhealthy)).toMatchObject({ healthy: false, health: { color } })
+})
+
+test('a cluster without a leader is red', () => {
+  const { status, ...rest } = view()
+  const leaderless = { ...rest, status: { ...status, leader: '' }, health: undefined }
+  const [line, cluster] = statusLines(leaderless)
+  expect([line, cluster]).toEqual([
+    'red: there is no leader',
+    'cluster c0ffee, leader none, epoch 3',
+  ])
+  expect(statusDocument(leaderless)).toMatchObject({ healthy: false })
+})
+
 test.each([
-  [{ nodes: [node(1), node(2, 'down')] }, 'at risk: 1 of 2 nodes are not up'],
-  [{ volumesAtRisk: 3 }, 'at risk: 3 volumes have fewer copies than they should'],
-  [{ leader: '' }, 'at risk: there is no leader'],
-  [
-    { isWarming: true, nodes: [node(1, 'leaving')] },
-    'at risk: the master waits for its volume servers; 1 of 1 nodes are not up',
-  ],
-])('%j is told as what it is', (change, line) => {
-  expect(statusLines(view(change))[0]).toBe(line)
-  expect(statusDocument(view(change))).toMatchObject({ healthy: false })
+  [{}, 'up'],
+  [{ state: 'leaving' }, 'leaving'],
+  [{ state: 'down', downSinceMs: NOW_MS - 240_000 }, 'down 4 min'],
+  [{ isFlapping: true, isDraining: true }, 'up, flapping, draining'],
+] as const)('a server with %j is %o', (change, text) => {
+  expect(nodeState({ ...node(1), ...change }, NOW_MS)).toBe(text)
 })
 
 test('the document has the same facts for programs', () => {
-  expect(statusDocument(view({}))).toMatchObject({
+  expect(statusDocument(view())).toMatchObject({
     healthy: true,
+    health: { color: 'green', alerts: [] },
     clusterId: 'c0ffee',
     leader: '127.0.0.1:9333',
     liveNeedles: 2400,
     nodes: [
       { url: '127.0.0.1:8080', state: 'up', volumes: 2, liveNeedles: 2400, freeBytes: 1024 ** 4 },
-      { url: '127.0.0.1:18081' },
+      { url: '127.0.0.1:18081', isFlapping: false, isDraining: false },
     ],
   })
 })

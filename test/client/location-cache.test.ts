@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { volumeId } from '../../src/base/ids.ts'
+import { type VolumeId, volumeId } from '../../src/base/ids.ts'
 import { LIMITS } from '../../src/base/limits.ts'
 import { LocationCache } from '../../src/client/location-cache.ts'
+import type { VolumeLocations } from '../../src/net/master-api.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { FakeCluster, locationOf } from '../support/client-cluster.ts'
 import { Prng } from '../support/prng.ts'
@@ -10,6 +11,10 @@ import { SimClock } from '../support/sim-clock.ts'
 const NEVER = new AbortController().signal
 const ONE = volumeId(1)
 const TWO = volumeId(2)
+
+function volumeAt(id: VolumeId, url: string): VolumeLocations {
+  return { volumeId: id, collection: '', writePolicy: 'all', locations: [locationOf(url)] }
+}
 
 async function openCache(options: { readonly isWatching: boolean }) {
   const cluster = new FakeCluster({ servers: 3, volumes: 3 })
@@ -43,7 +48,7 @@ describe('with the stream of changes', () => {
     master.tell({ isSnapshot: false, volumes: [], removedVolumeIds: [TWO] })
     await clock.advance(0)
     expect(urlsOf(TWO)).toBeUndefined()
-    const volumes = [{ volumeId: TWO, collection: '', locations: [locationOf('z:1')] }]
+    const volumes = [volumeAt(TWO, 'z:1')]
     master.tell({ isSnapshot: true, volumes, removedVolumeIds: [] })
     await clock.advance(0)
     expect([urlsOf(ONE), urlsOf(TWO)]).toEqual([undefined, ['z:1']])
@@ -66,7 +71,7 @@ describe('with the stream of changes', () => {
     const { lookup } = master
     master.lookup = async (...args) => {
       const answer = await lookup.apply(master, args)
-      const volumes = [{ volumeId: ONE, collection: '', locations: [locationOf('z:1')] }]
+      const volumes = [volumeAt(ONE, 'z:1')]
       master.tell({ isSnapshot: false, volumes, removedVolumeIds: [] })
       await clock.advance(0)
       return answer
@@ -170,6 +175,7 @@ test(`no more than ${LIMITS.locationsMax.value} volumes are remembered`, async (
   const volumes = Array.from({ length: count }, (_, index) => ({
     volumeId: volumeId(index + 1),
     collection: '',
+    writePolicy: 'all' as const,
     locations: [],
   }))
   master.tell({ isSnapshot: true, volumes, removedVolumeIds: [] })

@@ -98,6 +98,31 @@ describe('a collection', () => {
     })
   })
 
+  test('deleted half-way is gone for readers, known by name, and deleted by the next try', async () => {
+    const before = await TestMaster.open({ config: { defaultReplication: '001' } })
+    const { store, clock, servers } = before
+    const a = await before.add('a:1')
+    const b = await before.add('b:1')
+    const { volumeId } = await before.assign({ collection: 'half' })
+    b.fault = 'fails'
+    await expect(
+      before.settle(before.master.deleteCollection('half', NO_SIGNAL)),
+    ).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+    expect(await before.master.lookup([volumeId])).toEqual([])
+    expect((await before.master.collections()).map((report) => report.volumeCount)).toEqual([0])
+    await before[Symbol.asyncDispose]()
+
+    b.fault = 'none'
+    await using after = await TestMaster.open({ store, clock, servers })
+    for (const server of servers) server.join(after.master, NO_SIGNAL)
+    for (let round = 0; round < 4; round++) await after.beat()
+    expect(await after.master.lookup([volumeId])).toEqual([])
+    expect(b.volumes.size).toBeGreaterThan(0)
+    await after.settle(after.master.deleteCollection('half', NO_SIGNAL))
+    expect([a.volumes.size, b.volumes.size]).toEqual([0, 0])
+    expect(await after.master.collections()).toEqual([])
+  })
+
   test.each(['Big', 'a b', '../x', 'x'.repeat(64)])('cannot be named %s', async (collection) => {
     await using cluster = await TestMaster.open()
     await cluster.add('a:1')

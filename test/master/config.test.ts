@@ -20,6 +20,23 @@ describe('the configuration of a master', () => {
     })
     expect(Object.isFrozen(config)).toBe(true)
     expect(Object.isFrozen(config.growth)).toBe(true)
+    expect(config.isStandby).toBe(false)
+    expect(config.repair).toEqual({
+      delayMs: 15 * 60_000,
+      checkMs: 5000,
+      massShare: 0.2,
+      garbageThreshold: 0.3,
+      scrubEveryMs: 14 * 86_400_000,
+      politeness: 4,
+      leaseMs: 10_000,
+      rebalanceSpread: 0.1,
+      workers: 2,
+      flapCount: 3,
+      flapWindowMs: 600_000,
+      flapCalmMs: 300_000,
+      upAgainMs: 60_000,
+    })
+    expect(Object.isFrozen(config.repair)).toBe(true)
   })
 
   test('takes numbers as text, and sizes with units', () => {
@@ -46,6 +63,10 @@ describe('the configuration of a master', () => {
     ['volumeSizeMaxBytes', { volumeSizeMaxBytes: 'much' }, '"much"'],
     ['heartbeatMs', { heartbeatMs: 0 }, '"0"'],
     ['growth.crowdedShare', { growth: { crowdedShare: 1 } }, '"1"'],
+    ['repair.delayMs', { repair: { delayMs: -1 } }, '"-1"'],
+    ['repair.massShare', { repair: { massShare: 2 } }, '"2"'],
+    ['repair.scrubEveryMs', { repair: { scrubEveryMs: 'x' } }, '"x"'],
+    ['repair.workers', { repair: { workers: 1.5 } }, '"1.5"'],
     ['growth.writableMax', { growth: { writableMin: 5, writableMax: 4 } }, '"4"'],
   ])('names %s in %o with its value', (setting, raw, value) => {
     const error = expectStoreError(() => readMasterConfig({ dir: 'x', ...raw }), 'CONFIG_INVALID')

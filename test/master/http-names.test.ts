@@ -115,9 +115,9 @@ describe('PUT /{name}', () => {
     http.master.volumes = [
       ...http.master.volumes,
       {
-        ...http.master.volumes[0],
         volumeId: volumeId(4),
         collection: '',
+        writePolicy: 'all',
         locations: [nodeLocation(8080)],
       },
     ]
@@ -323,7 +323,8 @@ describe('GET /{name}?proxy=true', () => {
   async function openProxied(ports: readonly number[]) {
     const http = await openWithName()
     const locations = ports.map((port) => nodeLocation(port))
-    http.master.volumes = [{ volumeId: volumeId(1), collection: '', locations }]
+    const first = { volumeId: volumeId(1), collection: '', writePolicy: 'all' as const }
+    http.master.volumes = [{ ...first, locations }]
     return http
   }
 

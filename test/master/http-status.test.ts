@@ -3,6 +3,7 @@ import { StoreError } from '../../src/base/store-error.ts'
 import type { TopologyNode, VolumeReport } from '../../src/net/master-api.ts'
 import { nodeLocation, volumeReport } from '../support/fake-master.ts'
 import { openMasterHttp } from '../support/master-http.ts'
+import { copyAt, factsOf } from '../support/volume-facts.ts'
 
 function node(port: number, rack: string, volumes: readonly VolumeReport[]): TopologyNode {
   const disk = {
@@ -12,9 +13,20 @@ function node(port: number, rack: string, volumes: readonly VolumeReport[]): Top
     freeBytes: 5500,
     reserveBytes: 500,
     quarantinedCount: 0,
+    clusterId: '',
   }
   const location = nodeLocation(port, rack)
-  return { location, state: 'up', lastHeardMs: 0, disks: [disk], volumes, inFlightCount: 0 }
+  return {
+    location,
+    state: 'up',
+    lastHeardMs: 0,
+    disks: [disk],
+    volumes,
+    inFlightCount: 0,
+    downSinceMs: 0,
+    isFlapping: false,
+    isDraining: false,
+  }
 }
 
 async function openWithNodes() {
@@ -245,6 +257,39 @@ describe('what changes volumes', () => {
     expect(http.volumes.vacuumed.map(({ volumeId }) => volumeId)).toEqual([1])
   })
 
+  test.each([
+    ['the same', { digest: '0123456789abcdef' }, true],
+    ['not known to be the same', { digest: '' }, false],
+  ])('/vol/vacuum drops tombstones when the copies are %s', async (_, report, isDropped) => {
+    await using http = await openWithNodes()
+    http.volumes.garbageShares.set(1, 0.9)
+    http.jobs.volumeFacts = async (id) => {
+      return factsOf(id, [
+        copyAt('127.0.0.1:8080', { report }),
+        copyAt('127.0.0.1:8081', { report }),
+      ])
+    }
+    expect((await http.ask('/vol/vacuum')).status).toBe(200)
+    expect(http.volumes.vacuumed).toHaveLength(2)
+    for (const command of http.volumes.vacuumed) {
+      expect(command).toMatchObject({ dropsTombstones: isDropped, skipsDamage: false })
+    }
+    const note = { volumeId: 1, directoryId: 'd1', compactionRevision: 2 }
+    const notes = http.jobs.calls.filter((name) => name === 'noteVacuum')
+    expect(notes).toHaveLength(isDropped ? 2 : 0)
+    if (isDropped) expect(http.jobs.requests).toContainEqual(note)
+  })
+
+  test('/vol/vacuum keeps the tombstones of a volume that the master does not know', async () => {
+    await using http = await openWithNodes()
+    http.volumes.garbageShares.set(1, 0.9)
+    http.jobs.volumeFacts = async () => {
+      throw new StoreError('VOLUME_NOT_FOUND', 'not known')
+    }
+    expect((await http.ask('/vol/vacuum')).status).toBe(200)
+    expect(http.volumes.vacuumed[0]).toMatchObject({ dropsTombstones: false })
+  })
+
   test.each(['x', '-1', '1.1', '1e-1', 'NaN'])('a threshold of %s is 406', async (text) => {
     await using http = await openWithNodes()
     expect((await http.ask(`/vol/vacuum?garbageThreshold=${text}`)).status).toBe(406)
@@ -272,6 +317,30 @@ describe('what changes volumes', () => {
     })
     expect((await http.ask('/col/delete')).status).toBe(400)
     expect(http.master.deletedCollections).toEqual(['photos'])
+  })
+})
+
+describe('GET /cluster/health', () => {
+  test('is 200 with all there is to say, whatever the colour', async () => {
+    await using http = await openMasterHttp()
+    const health = await http.jobs.health(new AbortController().signal)
+    http.jobs.health = async () => ({ ...health, color: 'red' })
+    const reply = await http.ask('/cluster/health')
+    expect(reply.status).toBe(200)
+    expect(reply.headers['content-type']).toContain('application/json')
+    expect(reply.json).toEqual({ ...health, color: 'red' })
+    expect((await http.ask('/cluster/health', { method: 'HEAD' })).text).toBe('')
+    expect((await http.ask('/cluster/health', { method: 'POST' })).status).toBe(405)
+  })
+
+  test('says who leads instead when it is not this master', async () => {
+    await using http = await openMasterHttp()
+    http.jobs.health = async () => {
+      throw new StoreError('NOT_LEADER', 'the leader is b:9333')
+    }
+    const reply = await http.ask('/cluster/health')
+    expect(reply.status).toBeGreaterThanOrEqual(500)
+    expect(reply.json).toMatchObject({ code: 'NOT_LEADER' })
   })
 })
 

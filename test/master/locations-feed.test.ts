@@ -1,31 +1,25 @@
 import { describe, expect, test } from 'vitest'
 import { type VolumeId, volumeId } from '../../src/base/ids.ts'
 import { LIMITS } from '../../src/base/limits.ts'
-import { ClusterState } from '../../src/master/cluster-state.ts'
-import { LocationsFeed } from '../../src/master/locations-feed.ts'
+import type { ClusterState } from '../../src/master/cluster-state.ts'
+import type { LocationsFeed } from '../../src/master/locations-feed.ts'
 import { EMPTY_REPORT, FakeVolumeServer } from '../support/fake-volume-server.ts'
 import { Prng, seeds } from '../support/prng.ts'
 import { NO_SIGNAL } from '../support/test-master.ts'
+import { TestState } from '../support/test-state.ts'
 
-function openFeed(closing: AbortSignal = NO_SIGNAL) {
-  const feed = new LocationsFeed(closing)
-  const state = new ClusterState({ feed }, { volumeSizeMaxBytes: 2 ** 30 })
-  feed.attach({
-    volumeIds: { [Symbol.iterator]: () => state.topology.volumeIds[Symbol.iterator]() },
-    locationsOf: (id) => {
-      if (!state.topology.hasVolume(id)) return undefined
-      return { volumeId: id, collection: '', locations: state.topology.locations(id) }
-    },
-  })
-  return { feed, state }
+async function openFeed(closing: AbortSignal = NO_SIGNAL) {
+  const sim = await TestState.open({ closing })
+  const { feed, state } = sim.cluster
+  return { sim, feed, state }
 }
 
 function truthOf(state: ClusterState): Map<VolumeId, string[]> {
-  const ids = [...state.topology.volumeIds].sort((a, b) => a - b)
+  const ids = [...state.volumeIds].sort((a, b) => a - b)
   return new Map(
     ids.map((id) => [
       id,
-      state.topology
+      state
         .locations(id)
         .map(({ url }) => url)
         .sort(),
@@ -55,11 +49,11 @@ describe('a watcher', () => {
   // watcher reads. Method: random heartbeats, silences and removals; read now and then; compare.
   test.each(seeds(100))('knows after each read where volumes are (seed %d)', async (seed) => {
     const prng = new Prng(seed)
-    const { feed, state } = openFeed()
+    const { feed, state, sim } = await openFeed()
     const servers = ['a', 'b', 'c'].map((url) => new FakeVolumeServer(url))
     for (const server of servers) {
       server.addVolume({ ...EMPTY_REPORT, volumeId: volumeId(1) })
-      state.applyHeartbeat(server.beat(true), 0)
+      sim.apply(server.beat(true))
     }
     const updates = feed.watch(NO_SIGNAL)
     const view = new Map<VolumeId, string[]>()
@@ -70,8 +64,8 @@ describe('a watcher', () => {
       const choice = prng.below(4)
       if (choice === 0) server.volumes.delete(id)
       else if (choice === 1) server.addVolume({ ...EMPTY_REPORT, volumeId: id })
-      if (choice === 2) state.markDown(server.location.url)
-      else state.applyHeartbeat(server.beat(prng.chance(0.2)), 0)
+      if (choice === 2) sim.markDown(server.location.url)
+      else sim.apply(server.beat(prng.chance(0.2)))
       if (!prng.chance(0.3)) continue
       await takeAll(updates, feed, view)
       expect(new Map([...view].sort(([x], [y]) => x - y))).toEqual(truthOf(state))
@@ -81,10 +75,10 @@ describe('a watcher', () => {
   })
 
   test('gets a snapshot of 5000 volumes in pieces of 4096', async () => {
-    const { feed, state } = openFeed()
+    const { feed, sim } = await openFeed()
     const server = new FakeVolumeServer('a')
     for (let id = 1; id <= 5000; id++) server.addVolume({ ...EMPTY_REPORT, volumeId: volumeId(id) })
-    state.applyHeartbeat(server.beat(true), 0)
+    sim.apply(server.beat(true))
     const updates = feed.watch(NO_SIGNAL)
     const first = await updates.next()
     expect(first.value).toMatchObject({ isSnapshot: true })
@@ -96,19 +90,19 @@ describe('a watcher', () => {
   })
 
   test('is not told of figures that change, only of places', async () => {
-    const { feed, state } = openFeed()
+    const { feed, sim } = await openFeed()
     const server = new FakeVolumeServer('a')
     server.addVolume({ ...EMPTY_REPORT, volumeId: volumeId(1) })
-    state.applyHeartbeat(server.beat(true), 0)
+    sim.apply(server.beat(true))
     const { version } = feed
     server.write(volumeId(1), 1000)
-    state.applyHeartbeat(server.beat(false), 0)
+    sim.apply(server.beat(false))
     expect(feed.version).toBe(version)
   })
 
   test('ends with CANCELLED, and with UNAVAILABLE when the master closes', async () => {
     const closing = new AbortController()
-    const { feed } = openFeed(closing.signal)
+    const { feed } = await openFeed(closing.signal)
     const gone = new AbortController()
     const first = feed.watch(gone.signal)
     const second = feed.watch(NO_SIGNAL)
@@ -124,7 +118,7 @@ describe('a watcher', () => {
   })
 
   test(`is refused beyond ${LIMITS.watchersMax.value}`, async () => {
-    const { feed } = openFeed()
+    const { feed } = await openFeed()
     const watching = Array.from({ length: LIMITS.watchersMax.value }, () => feed.watch(NO_SIGNAL))
     for (const updates of watching) await updates.next()
     await expect(feed.watch(NO_SIGNAL).next()).rejects.toMatchObject({ code: 'OVERLOADED' })
@@ -132,7 +126,7 @@ describe('a watcher', () => {
   })
 
   test('that does not read while a million volumes change ends with OVERLOADED', async () => {
-    const { feed } = openFeed()
+    const { feed } = await openFeed()
     const updates = feed.watch(NO_SIGNAL)
     await updates.next()
     const many = new Set<VolumeId>()

@@ -3,6 +3,7 @@ import { addToNeedleId, cookie } from '../../src/base/ids.ts'
 import { readMasterConfig } from '../../src/master/config.ts'
 import { MasterServer, type MasterServerParts } from '../../src/master/master-server.ts'
 import { deriveTokenKeys, FileTokens } from '../../src/net/file-token.ts'
+import { RemoteJobs } from '../../src/net/remote-jobs.ts'
 import { RemoteMaster } from '../../src/net/remote-master.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
@@ -83,6 +84,41 @@ describe('a master server', () => {
     volumeServer.leave()
   })
 
+  test('answers for jobs over gRPC, and for health over HTTP and in its metrics', async () => {
+    await using directory = await openTempDirectory()
+    const config = readMasterConfig({ dir: directory.path, port: 0 })
+    const volumeServer = new FakeVolumeServer('a:1')
+    const parts = partsWith([volumeServer])
+    await using server = await MasterServer.open(parts, config, NO_SIGNAL)
+    volumeServer.join(server.api, NO_SIGNAL)
+    await server.api.assign(ANY_ASSIGN, NO_SIGNAL)
+    const { secret, location } = server
+    const addresses = [location.grpcAddress]
+    await using remote = await RemoteJobs.open({ ...parts }, { addresses, secret, timeoutMs: 5000 })
+    const [id] = await remote.listVolumes(undefined, NO_SIGNAL)
+    const target = { volumeId: id }
+    const job = await remote.runJob({ kind: 'scrub', target, reason: 'now' }, NO_SIGNAL)
+    expect(job).toMatchObject({ id: 1, kind: 'scrub', target, state: 'waiting' })
+    const taken = await remote.takeJob({ worker: 'w', queue: '', kinds: [] }, NO_SIGNAL)
+    expect(taken).toMatchObject({ epoch: 1, job: { state: 'running', worker: 'w' } })
+    const response = await fetch(`http://${location.url}/cluster/health`)
+    expect(response.status).toBe(200)
+    expect(await response.json()).toMatchObject({
+      color: 'green',
+      isFullyRedundant: true,
+      nodesUp: 1,
+      jobsRunning: 1,
+      alerts: [],
+    })
+    const metrics = await (await fetch(`http://${location.url}/metrics`)).text()
+    expect(metrics).toMatch(/^health_color 0$/m)
+    expect(metrics).toMatch(/^jobs_running 1$/m)
+    expect(metrics).toMatch(/^repair_volumes_below 0$/m)
+    expect(metrics).toMatch(/^repair_dirty_needles 0$/m)
+    expect(metrics).toMatch(/^cluster_heartbeat_age_seconds\{node="a:1"\} [\d.e-]+$/m)
+    volumeServer.leave()
+  })
+
   test('refuses a second master on its directory, and closes what it had opened', async () => {
     await using directory = await openTempDirectory()
     const config = readMasterConfig({ dir: directory.path, port: 0 })
@@ -90,6 +126,36 @@ describe('a master server', () => {
     await expect(MasterServer.open(partsWith([]), config, NO_SIGNAL)).rejects.toMatchObject({
       code: 'DIRECTORY_LOCKED',
     })
+  })
+
+  test('a standby waits for the directory, and goes on where the first one was', async () => {
+    await using directory = await openTempDirectory()
+    const raw = { dir: directory.path, port: 0 }
+    const first = await MasterServer.open(partsWith([]), readMasterConfig(raw), NO_SIGNAL)
+    const waiting: string[] = []
+    const logger = { ...silentLogger, info: (event: string) => void waiting.push(event) }
+    const standby = readMasterConfig({ ...raw, standby: true })
+    const opening = MasterServer.open({ ...partsWith([]), logger }, standby, NO_SIGNAL)
+    const isOpen = await Promise.race([
+      opening.then(() => true),
+      systemClock.sleep(600, NO_SIGNAL).then(() => false),
+    ])
+    expect(isOpen).toBe(false)
+    expect(waiting).toEqual(['master.standby'])
+    await first.close()
+    await using second = await opening
+    expect(await second.api.status()).toMatchObject({ isLeader: true, epoch: 2 })
+  })
+
+  test('a standby can be told to give up', async () => {
+    await using directory = await openTempDirectory()
+    const raw = { dir: directory.path, port: 0 }
+    await using _first = await MasterServer.open(partsWith([]), readMasterConfig(raw), NO_SIGNAL)
+    const stopping = new AbortController()
+    const standby = readMasterConfig({ ...raw, standby: true })
+    const opening = MasterServer.open(partsWith([]), standby, stopping.signal)
+    stopping.abort()
+    await expect(opening).rejects.toMatchObject({ code: 'CANCELLED' })
   })
 
   test('on a port that is taken costs no epoch', async () => {

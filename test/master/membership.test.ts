@@ -24,6 +24,7 @@ describe('a volume server', () => {
         epoch: 1,
         intervalMs: 5000,
         volumeSizeMaxBytes: 2 ** 30,
+        clusterId: (await cluster.master.status()).clusterId,
       },
     ])
     server.leave()
@@ -40,7 +41,7 @@ describe('a volume server', () => {
     await cluster.clock.advance(1)
     expect(await stateOf(cluster, 'a:1')).toBe('down')
     expect(await cluster.master.lookup([lease.volumeId])).toEqual([
-      { volumeId: lease.volumeId, collection: '', locations: [] },
+      { volumeId: lease.volumeId, collection: '', writePolicy: 'all', locations: [] },
     ])
     await expect(cluster.assign()).rejects.toMatchObject({ code: 'PLACEMENT_IMPOSSIBLE' })
   })
@@ -112,7 +113,7 @@ describe('a volume server', () => {
     expect(await stateOf(cluster, 'a:1')).toBe('up')
   })
 
-  test('down for more than 7 days is forgotten with its volumes, not before', async () => {
+  test('down for more than 7 days is forgotten, not before; the last copies count for ever', async () => {
     await using cluster = await TestMaster.open()
     const gone = await cluster.add('a:1')
     gone.addVolume({ volumeId: volumeId(7) })
@@ -128,8 +129,13 @@ describe('a volume server', () => {
     await cluster.clock.advance(3_600_000)
     await cluster.add('b:1')
     await cluster.beat(0)
-    expect(await cluster.master.lookup([volumeId(7)])).toEqual([])
     expect(await stateOf(cluster, 'a:1')).toBeUndefined()
+    const [found] = await cluster.master.lookup([volumeId(7)])
+    expect(found?.locations).toEqual([])
+    gone.join(cluster.master, NO_SIGNAL)
+    await cluster.beat(0)
+    const [back] = await cluster.master.lookup([volumeId(7)])
+    expect(back?.locations).toEqual([gone.location])
   })
 
   test('one copy of two down: the volume leaves the write set, the other copy is found', async () => {

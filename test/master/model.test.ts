@@ -110,8 +110,12 @@ async function expectViewIsTrue(
 ): Promise<void> {
   await cluster.clock.advance(0)
   const truth = new Map<VolumeId, string[]>()
-  for (const node of (await cluster.master.topology()).nodes) {
+  const { nodes, layouts } = await cluster.master.topology()
+  // What is left of a volume that failed to come to be is no volume.
+  const known = new Set(layouts.flatMap((layout) => layout.volumeIds))
+  for (const node of nodes) {
     for (const { volumeId } of node.volumes) {
+      if (!known.has(volumeId)) continue
       const urls = truth.get(volumeId) ?? []
       if (node.state !== 'down') urls.push(node.location.url)
       truth.set(volumeId, urls.sort())

@@ -10,13 +10,15 @@ import { isStoreError, StoreError } from '../../src/base/store-error.ts'
 import { CLUSTER_AUTH_HEADER, ClusterAuth } from '../../src/net/cluster-auth.ts'
 import { GrpcChannel } from '../../src/net/grpc-channel.ts'
 import { GrpcServer, type GrpcServerConfig } from '../../src/net/grpc-server.ts'
-import { MASTER_PROTO, VOLUME_PROTO } from '../../src/net/proto-loading.ts'
+import { JOBS_PROTO, MASTER_PROTO, VOLUME_PROTO } from '../../src/net/proto-loading.ts'
+import { jobsService } from '../../src/net/serve-jobs.ts'
 import { masterService } from '../../src/net/serve-master.ts'
 import { volumeService } from '../../src/net/serve-volume.ts'
 import type { TlsKeys } from '../../src/net/tls.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { type Logger, silentLogger } from '../../src/runtime/logger.ts'
 import { cryptoRandom } from '../../src/runtime/random.ts'
+import { FakeJobs } from '../support/fake-jobs-api.ts'
 import { FakeMaster } from '../support/fake-master-api.ts'
 import { FakeVolume } from '../support/fake-volume-api.ts'
 import { skipLoudly } from '../support/mounts.ts'
@@ -33,47 +35,56 @@ interface Options extends Partial<GrpcServerConfig> {
   readonly tls?: TlsKeys | undefined
   readonly clientTls?: TlsKeys | undefined
   readonly clientClock?: SimClock
+  readonly serverClock?: SimClock
   readonly logger?: Logger
 }
 
 class Fixture implements AsyncDisposable {
   readonly master: FakeMaster
   readonly volume: FakeVolume
+  readonly jobs: FakeJobs
   readonly server: GrpcServer
   readonly toMaster: GrpcChannel
   readonly toVolume: GrpcChannel
+  readonly toJobs: GrpcChannel
   readonly client: Client
 
-  private constructor(served: Pick<Fixture, 'server' | 'master' | 'volume'>, options: Options) {
+  private constructor(
+    served: Pick<Fixture, 'server' | 'master' | 'volume' | 'jobs'>,
+    options: Options,
+  ) {
     const { server } = served
     this.server = server
     this.master = served.master
     this.volume = served.volume
+    this.jobs = served.jobs
     const address = `127.0.0.1:${server.address.port}`
     const { clientSecret: secret, clientTls: tls, clientClock } = options
     const parts = { clock: clientClock ?? systemClock, random: cryptoRandom }
     const shared = { address, secret, tls, timeoutMs: 10_000 }
     this.toMaster = new GrpcChannel(parts, { ...shared, service: MASTER_PROTO })
     this.toVolume = new GrpcChannel(parts, { ...shared, service: VOLUME_PROTO })
+    this.toJobs = new GrpcChannel(parts, { ...shared, service: JOBS_PROTO })
     this.client = new Client(address, credentials.createInsecure())
   }
 
   static async open(options: Options = {}): Promise<Fixture> {
-    const { secret, tls, logger = silentLogger } = options
+    const { secret, tls, logger = silentLogger, serverClock } = options
     const { host = '127.0.0.1', port = 0, callsMax, callMs } = options
     const master = new FakeMaster()
     const volume = new FakeVolume()
+    const jobs = new FakeJobs()
     const server = await GrpcServer.open(
-      { logger, clock: systemClock, secret, tls },
+      { logger, clock: serverClock ?? systemClock, secret, tls },
       {
         host,
         port,
-        services: [masterService(master), volumeService(volume)],
+        services: [masterService(master), volumeService(volume), jobsService(jobs)],
         callsMax,
         callMs,
       },
     )
-    return new Fixture({ server, master, volume }, options)
+    return new Fixture({ server, master, volume, jobs }, options)
   }
 
   /** A raw call with metadata of one's own; resolves with the status. */
@@ -96,35 +107,66 @@ class Fixture implements AsyncDisposable {
     this.client.close()
     await this.toMaster[Symbol.asyncDispose]()
     await this.toVolume[Symbol.asyncDispose]()
+    await this.toJobs[Symbol.asyncDispose]()
     await this.server.close(0)
   }
 }
 
 const CLUSTER_METHODS = [
+  '/hayloft.v1.Jobs/ChangeMembers',
+  '/hayloft.v1.Jobs/ChooseTarget',
+  '/hayloft.v1.Jobs/EndJob',
+  '/hayloft.v1.Jobs/ForgetNode',
+  '/hayloft.v1.Jobs/ForgetVolume',
+  '/hayloft.v1.Jobs/GetNextMove',
+  '/hayloft.v1.Jobs/ListDirty',
+  '/hayloft.v1.Jobs/NoteScrub',
+  '/hayloft.v1.Jobs/NoteVacuum',
+  '/hayloft.v1.Jobs/OrderJob',
+  '/hayloft.v1.Jobs/ReportJob',
+  '/hayloft.v1.Jobs/ResolveDirty',
+  '/hayloft.v1.Jobs/RunJob',
+  '/hayloft.v1.Jobs/SetReplication',
+  '/hayloft.v1.Jobs/TakeJob',
+  '/hayloft.v1.Master/ConfigureCollection',
   '/hayloft.v1.Master/DeleteCollection',
   '/hayloft.v1.Master/Grow',
   '/hayloft.v1.Master/Heartbeat',
+  '/hayloft.v1.Master/RecordDirty',
   '/hayloft.v1.Volume/AllocateVolume',
+  '/hayloft.v1.Volume/CatchUpVolume',
   '/hayloft.v1.Volume/CopyVolume',
+  '/hayloft.v1.Volume/DeleteNeedles',
   '/hayloft.v1.Volume/DeleteVolume',
+  '/hayloft.v1.Volume/DigestVolume',
+  '/hayloft.v1.Volume/FreezeVolume',
+  '/hayloft.v1.Volume/HealNeedles',
+  '/hayloft.v1.Volume/ListNeedles',
   '/hayloft.v1.Volume/ReadVolumeFiles',
+  '/hayloft.v1.Volume/ScrubVolume',
   '/hayloft.v1.Volume/SealVolume',
+  '/hayloft.v1.Volume/SetVolumeReplication',
+  '/hayloft.v1.Volume/StatNeedles',
   '/hayloft.v1.Volume/TailVolume',
   '/hayloft.v1.Volume/VacuumVolume',
+]
+
+const DEFINITIONS = [
+  ...Object.values(MASTER_PROTO),
+  ...Object.values(VOLUME_PROTO),
+  ...Object.values(JOBS_PROTO),
 ]
 
 describe('the policy of methods', () => {
   test('is declared for every method that is registered', async () => {
     await using fixture = await Fixture.open()
-    const paths = [...Object.values(MASTER_PROTO), ...Object.values(VOLUME_PROTO)]
-      .map(({ path }) => path)
-      .concat(
-        '/grpc.health.v1.Health/Check',
-        '/grpc.health.v1.Health/List',
-        '/grpc.health.v1.Health/Watch',
-        '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo',
-        '/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo',
-      )
+    const paths = DEFINITIONS.map(({ path }) => path).concat(
+      '/grpc.health.v1.Health/Check',
+      '/grpc.health.v1.Health/List',
+      '/grpc.health.v1.Health/Watch',
+      '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo',
+      '/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo',
+    )
     expect([...fixture.server.registeredPaths()].sort()).toEqual(paths.sort())
     expect([...fixture.server.policies.keys()].sort()).toEqual(paths.sort())
   })
@@ -159,21 +201,17 @@ describe('the policy of methods', () => {
       await using fixture = await Fixture.open({ ...options, clientClock: clock })
       for (const path of CLUSTER_METHODS) {
         const [, service = '', name = ''] = path.split('/')
-        const channel = service.endsWith('Master') ? fixture.toMaster : fixture.toVolume
-        const isStream = [
-          'Heartbeat',
-          'CopyVolume',
-          'ReadVolumeFiles',
-          'TailVolume',
-          'VacuumVolume',
-        ]
-        const call = isStream.includes(name)
-          ? callStream(channel, name)
-          : channel.unary(name, {}, SIGNAL)
+        const channels = [fixture.toMaster, fixture.toVolume, fixture.toJobs]
+        const channel = channels[['Master', 'Volume', 'Jobs'].indexOf(service.slice(11))]
+        if (channel === undefined) throw new Error(path)
+        const isStream = DEFINITIONS.some((method) => method.path === path && method.responseStream)
+        const call = isStream ? callStream(channel, name) : channel.unary(name, {}, SIGNAL)
         await expectCode(call, 'UNAUTHENTICATED')
       }
       expect(fixture.master.calls).toEqual([])
       expect(fixture.volume.calls).toEqual([])
+      expect(fixture.volume.commands).toEqual([])
+      expect(fixture.jobs.calls).toEqual([])
     })
   }
 
@@ -266,6 +304,27 @@ describe('a call', () => {
     await expectCode(fixture.toMaster.unary('GetStatus', {}, SIGNAL), 'TIMEOUT')
   })
 
+  test('that is long has no limit of time on either side, but can be given up', async () => {
+    const clock = new SimClock()
+    const clocks = { clientClock: clock, serverClock: clock }
+    await using fixture = await Fixture.open({ secret: SECRET, clientSecret: SECRET, ...clocks })
+    const aborted = heldUntilAbort(fixture.volume)
+    const controller = new AbortController()
+    let isDone = false
+    const { signal } = controller
+    const call = fixture.toVolume.unary('DigestVolume', { volumeId: 7 }, signal, { isLong: true })
+    const failing = expectCode(call, 'CANCELLED').then(() => {
+      isDone = true
+    })
+    await aborted.started
+    await clock.advance(24 * 3_600_000)
+    await settle(60)
+    expect(isDone).toBe(false)
+    controller.abort()
+    await failing
+    expect(await aborted.reason).toBe('CANCELLED')
+  })
+
   test('that its caller gives up is CANCELLED, and the server hears of it', async () => {
     await using fixture = await Fixture.open()
     const aborted = heldUntilAbort(fixture.master)
@@ -323,8 +382,8 @@ describe('a call', () => {
   })
 })
 
-/** Holds every call of the master until its signal aborts. */
-function heldUntilAbort(master: FakeMaster) {
+/** Holds every call of a fake until its signal aborts. */
+function heldUntilAbort(fake: Pick<FakeMaster, 'beforeCall'>) {
   let start = (): void => {}
   let tell = (_code: string): void => {}
   const started = new Promise<void>((resolve) => {
@@ -333,7 +392,7 @@ function heldUntilAbort(master: FakeMaster) {
   const reason = new Promise<string>((resolve) => {
     tell = resolve
   })
-  master.beforeCall = (_name, signal) =>
+  fake.beforeCall = (_name, signal) =>
     new Promise((_resolve, reject) => {
       start()
       signal.addEventListener('abort', () => {
@@ -482,10 +541,7 @@ describe('the port', () => {
   test('answers a message that is no protocol buffer with an error, on every method', async () => {
     await using fixture = await Fixture.open({ secret: SECRET, clientSecret: SECRET })
     const auth = new ClusterAuth({ clock: systemClock, random: cryptoRandom }, SECRET)
-    for (const { path, requestStream, responseStream } of [
-      ...Object.values(MASTER_PROTO),
-      ...Object.values(VOLUME_PROTO),
-    ]) {
+    for (const { path, requestStream, responseStream } of DEFINITIONS) {
       const metadata = new Metadata()
       metadata.set(CLUSTER_AUTH_HEADER, auth.signGrpc(path))
       const garbage = () => Buffer.from('0affffffffff0fff', 'hex')

@@ -4,7 +4,13 @@ import { needleId, volumeId } from '../../src/base/ids.ts'
 import { StoreError } from '../../src/base/store-error.ts'
 import { TTL_NONE } from '../../src/base/ttl.ts'
 import { GrpcServer } from '../../src/net/grpc-server.ts'
-import type { AssignRequest, Heartbeat, MasterApi } from '../../src/net/master-api.ts'
+import type {
+  AssignRequest,
+  CollectionSettings,
+  DirtyRecord,
+  Heartbeat,
+  MasterApi,
+} from '../../src/net/master-api.ts'
 import { RemoteMaster } from '../../src/net/remote-master.ts'
 import { masterService } from '../../src/net/serve-master.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
@@ -70,6 +76,22 @@ function beatOf(epoch: number): Heartbeat {
   }
 }
 
+const SETTINGS: CollectionSettings = {
+  collection: 'c',
+  replication: REPORT.replication,
+  writePolicy: 'best-effort',
+}
+
+const DIRTY: readonly DirtyRecord[] = [
+  {
+    volumeId: volumeId(7),
+    needleId: needleId(1, 2),
+    kind: 'delete',
+    reportedBy: NODE.url,
+    unreached: ['b:1', 'c:1'],
+  },
+]
+
 const FILE = { name: 'a', fileId: parseFileId('3,01637037d6'), dataBytes: 5 }
 
 /** Every call that has one answer, as text to compare. */
@@ -80,6 +102,8 @@ const CALLS: readonly (readonly [string, (api: MasterApi) => Promise<unknown>])[
   ['topology', (api) => api.topology(SIGNAL)],
   ['collections', (api) => api.collections(SIGNAL)],
   ['deleteCollection', (api) => api.deleteCollection('c', SIGNAL)],
+  ['configureCollection', (api) => api.configureCollection(SETTINGS, SIGNAL)],
+  ['recordDirty', (api) => api.recordDirty(DIRTY, SIGNAL)],
   ['statistics', (api) => api.statistics(SIGNAL)],
   ['status', (api) => api.status(SIGNAL)],
   ['linkName', (api) => api.linkName(FILE, SIGNAL)],
@@ -103,6 +127,25 @@ describe('a master over gRPC', () => {
       if (called === name) throw new StoreError('PLACEMENT_IMPOSSIBLE', 'not here')
     }
     await expectCode(call(fixture.remote), 'PLACEMENT_IMPOSSIBLE')
+  })
+
+  test('hears what a collection shall be, and which needles may differ', async () => {
+    await using fixture = await open()
+    const { remote, masters } = fixture
+    const plain = { collection: '', replication: undefined, writePolicy: undefined }
+    for (const settings of [SETTINGS, plain]) await remote.configureCollection(settings, SIGNAL)
+    await remote.recordDirty(DIRTY, SIGNAL)
+    expect(masters[0]?.settings).toEqual([SETTINGS, plain])
+    expect(masters[0]?.dirty).toEqual(DIRTY)
+  })
+
+  test('refuses more dirty needles than one message may have', async () => {
+    await using fixture = await open()
+    const [record] = DIRTY
+    if (record === undefined) throw new Error('no record')
+    const many = Array.from({ length: 10_001 }, () => record)
+    await expectCode(fixture.remote.recordDirty(many, SIGNAL), 'REQUEST_INVALID')
+    expect(fixture.masters[0]?.dirty).toEqual([])
   })
 
   test('answers heartbeats one by one, and hears when they end', async () => {

@@ -3,17 +3,24 @@ import type { AddressInfo } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { crc32c, maskCrc32c } from '../../src/base/crc32c.ts'
 import { type FileId, parseFileId } from '../../src/base/file-id.ts'
-import { hex8, volumeId } from '../../src/base/ids.ts'
+import { hex8, needleId, volumeId } from '../../src/base/ids.ts'
+import { StoreError } from '../../src/base/store-error.ts'
 import { ClusterAuth } from '../../src/net/cluster-auth.ts'
 import { GrpcServer } from '../../src/net/grpc-server.ts'
 import { RemoteVolume } from '../../src/net/remote-volume.ts'
 import { volumeService } from '../../src/net/serve-volume.ts'
-import type { NeedleMetadata, PutRequest, ReadRequest } from '../../src/net/volume-api.ts'
+import type {
+  NeedleMetadata,
+  NeedleStat,
+  PutRequest,
+  ReadRequest,
+  VolumeApi,
+} from '../../src/net/volume-api.ts'
 import { VolumeConnections } from '../../src/net/volume-connections.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { cryptoRandom } from '../../src/runtime/random.ts'
-import { FakeVolume, NODE, REPORT } from '../support/fake-volume-api.ts'
+import { EXTENT, FakeVolume, NODE, REPORT } from '../support/fake-volume-api.ts'
 import { expectCode, gather, inPieces, SIGNAL, settle } from '../support/test-volume.ts'
 
 const SECRET = Buffer.alloc(32, 1)
@@ -462,14 +469,138 @@ describe('the rest over gRPC', () => {
     expect(await remote.volumeStatus(volumeId(7), SIGNAL)).toEqual(REPORT)
     expect((await remote.serverStatus(SIGNAL)).node).toEqual(NODE)
     expect(await remote.vacuumCheck(volumeId(7), SIGNAL)).toBe(0.25)
-    const copy = remote.copyVolume({ ...command, collection: '', source: NODE }, SIGNAL)
-    expect((await collect(copy)).at(-1)).toMatchObject({ isDone: true })
     const pieces = await collect(remote.readVolumeFiles(volumeId(7), SIGNAL))
     expect(pieces.map(({ offsetBytes }) => offsetBytes)).toEqual(
       Array.from({ length: 100 }, (_, index) => index * 1000),
     )
     const tail = remote.tailVolume({ volumeId: volumeId(7), sinceNs: 5n }, SIGNAL)
     await expectCode(collect(tail), 'VOLUME_NOT_FOUND')
+  })
+})
+
+const COMMAND = { epoch: 3, volumeId: volumeId(7) }
+const IDS = [needleId(0, 1), needleId(2 ** 32 - 1, 2)]
+const SOURCE = { ...NODE, url: 'b:1' }
+
+/** Every call that repairs, with everything that can be said in it, and all that it answers. */
+const REPAIRS: readonly (readonly [string, (api: VolumeApi) => Promise<unknown>])[] = [
+  ['deleteVolume', (api) => api.deleteVolume({ ...COMMAND, expected: EXTENT }, SIGNAL)],
+  ['deleteVolume', (api) => api.deleteVolume(COMMAND, SIGNAL)],
+  [
+    'copyVolume',
+    (api) => {
+      const how = { politeness: 4, replacesBad: true }
+      const command = { ...COMMAND, collection: 'c', source: SOURCE, ...how }
+      return collect(api.copyVolume(command, SIGNAL))
+    },
+  ],
+  [
+    'tailVolume',
+    (api) => {
+      const request = { volumeId: volumeId(7), sinceNs: 2n ** 63n, after: EXTENT }
+      return collect(api.tailVolume(request, SIGNAL))
+    },
+  ],
+  ['freezeVolume', (api) => api.freezeVolume({ ...COMMAND, forMs: 10_000 }, SIGNAL)],
+  ['digestVolume', (api) => api.digestVolume(volumeId(7), SIGNAL)],
+  [
+    'catchUpVolume',
+    (api) => api.catchUpVolume({ ...COMMAND, source: SOURCE, sourceExtent: EXTENT }, SIGNAL),
+  ],
+  ['listNeedles', (api) => collect(api.listNeedles(volumeId(7), SIGNAL))],
+  ['statNeedles', (api) => api.statNeedles(volumeId(7), IDS, SIGNAL)],
+  ['healNeedles', (api) => api.healNeedles({ ...COMMAND, source: SOURCE, needleIds: IDS }, SIGNAL)],
+  ['deleteNeedles', (api) => api.deleteNeedles({ ...COMMAND, needleIds: IDS }, SIGNAL)],
+  [
+    'scrubVolume',
+    (api) => {
+      const command = { volumeId: volumeId(7), from: EXTENT, politeness: 0.25 }
+      return collect(api.scrubVolume(command, SIGNAL))
+    },
+  ],
+  [
+    'setVolumeReplication',
+    (api) => api.setVolumeReplication({ ...COMMAND, replication: REPORT.replication }, SIGNAL),
+  ],
+]
+
+describe('repair over gRPC', () => {
+  test.each(REPAIRS)('%s asks and answers as in this process', async (_, call) => {
+    await using fixture = await Fixture.open()
+    const local = new FakeVolume()
+    expect(await call(fixture.remote)).toEqual(await call(local))
+    expect(fixture.api.commands).toEqual(local.commands)
+    expect(local.commands).toHaveLength(1)
+  })
+
+  test('every call fails with the code of the server', async () => {
+    await using fixture = await Fixture.open()
+    fixture.api.beforeCall = async () => {
+      throw new StoreError('VOLUME_CHANGED', 'it was written to')
+    }
+    for (const [, call] of REPAIRS) await expectCode(call(fixture.remote), 'VOLUME_CHANGED')
+    expect(fixture.api.commands).toHaveLength(REPAIRS.length)
+  })
+
+  test('no call is open to those without the secret', async () => {
+    await using fixture = await Fixture.open()
+    const grpcAddress = `127.0.0.1:${fixture.grpc.address.port}`
+    const parts = { clock: systemClock, random: cryptoRandom }
+    const location = { url: '127.0.0.1:1', grpcAddress }
+    await using stranger = new RemoteVolume(parts, { location, timeoutMs: 5000 })
+    for (const [, call] of REPAIRS) await expectCode(call(stranger), 'UNAUTHENTICATED')
+    expect(fixture.api.commands).toEqual([])
+  })
+
+  test('a vacuum says what it may drop', async () => {
+    await using fixture = await Fixture.open()
+    const command = { ...COMMAND, dropsTombstones: true, skipsDamage: true, politeness: 1.5 }
+    await expectCode(collect(fixture.remote.vacuumVolume(command, SIGNAL)), 'VACUUM_UNVERIFIED')
+    expect(fixture.api.commands).toEqual([command])
+  })
+
+  test('a digest may take longer than other calls have', async () => {
+    await using fixture = await Fixture.open(30)
+    let release = (): void => {}
+    const released = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    fixture.api.beforeCall = () => released
+    const digest = fixture.remote.digestVolume(volumeId(7), SIGNAL)
+    await expectCode(fixture.remote.freezeVolume({ ...COMMAND, forMs: 1 }, SIGNAL), 'TIMEOUT')
+    release()
+    expect(await digest).toMatchObject(EXTENT)
+  })
+
+  test('more needles than one message may have are deleted, but not healed', async () => {
+    await using fixture = await Fixture.open()
+    const { remote, api } = fixture
+    const needleIds = Array.from({ length: 2500 }, (_, index) => needleId(1, index))
+    await remote.deleteNeedles({ ...COMMAND, needleIds }, SIGNAL)
+    const parts = api.commands as { readonly needleIds: typeof needleIds }[]
+    expect(parts.map((part) => part.needleIds.length)).toEqual([1000, 1000, 500])
+    expect(parts.flatMap((part) => part.needleIds)).toEqual(needleIds)
+    const healing = remote.healNeedles({ ...COMMAND, source: NODE, needleIds }, SIGNAL)
+    await expectCode(healing, 'REQUEST_INVALID')
+    await expectCode(remote.statNeedles(volumeId(7), needleIds, SIGNAL), 'REQUEST_INVALID')
+  })
+
+  test.each([
+    ['too few', (stats: readonly NeedleStat[]) => stats.slice(1)],
+    ['in another order', (stats: readonly NeedleStat[]) => stats.toReversed()],
+  ])('answers that are %s are PEER_FAILED', async (_, change) => {
+    await using fixture = await Fixture.open()
+    const { statNeedles } = fixture.api
+    fixture.api.statNeedles = async (...asked) =>
+      change(await statNeedles.apply(fixture.api, asked))
+    await expectCode(fixture.remote.statNeedles(volumeId(7), IDS, SIGNAL), 'PEER_FAILED')
+  })
+
+  test('a read sent on for another server says so over HTTP too', async () => {
+    await using fixture = await Fixture.open()
+    fixture.answer = file(Buffer.from('x'))
+    await readAll(fixture.remote, { ...READ, isForwarded: true })
+    expect(fixture.seen.map(({ url }) => url)).toEqual(['/3,01637037d6?proxied=true'])
   })
 })
 

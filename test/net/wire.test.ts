@@ -1,81 +1,48 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { cookie, needleId, volumeId } from '../../src/base/ids.ts'
-import { replicaPlacementFromByte } from '../../src/base/replica-placement.ts'
 import { ERROR_CODES, type ErrorCode, isStoreError } from '../../src/base/store-error.ts'
-import { TTL_NONE, type Ttl } from '../../src/base/ttl.ts'
 import { messageNamed, PROTO_PACKAGE } from '../../src/net/proto-loading.ts'
+import * as facts from '../../src/net/wire-facts.ts'
+import { durabilityFromWire } from '../../src/net/wire-health.ts'
+import * as jobs from '../../src/net/wire-jobs.ts'
 import * as master from '../../src/net/wire-master.ts'
+import * as repair from '../../src/net/wire-repair.ts'
 import * as reports from '../../src/net/wire-reports.ts'
 import { fromPeer } from '../../src/net/wire-values.ts'
 import * as volume from '../../src/net/wire-volume.ts'
-
-const u32 = fc.nat({ max: 0xffff_ffff })
-const u64 = fc.maxSafeNat()
-const text = fc.string({ unit: 'grapheme' })
-const someText = fc.string({ unit: 'grapheme', minLength: 1 })
-const bool = fc.boolean()
-const bytes = fc.uint8Array({ maxLength: 100 }).map((array) => Buffer.from(array))
-const aVolumeId = fc.integer({ min: 1, max: 0xffff_ffff }).map(volumeId)
-const volumeIds = fc.array(aVolumeId)
-const aNeedleId = fc.tuple(u32, u32).map(([hi, lo]) => needleId(hi, lo))
-const fileId = fc.record({
-  volumeId: aVolumeId,
-  needleId: aNeedleId,
-  cookie: u32.map(cookie),
-})
-const replication = fc.nat({ max: 255 }).map(replicaPlacementFromByte)
-const ttl = fc.oneof(
-  fc.constant(TTL_NONE),
-  fc.record({ count: fc.integer({ min: 1, max: 6 }), unit: fc.constant('day' as const) }),
-  fc.record({ count: fc.integer({ min: 1, max: 11 }), unit: fc.constant('month' as const) }),
-) as fc.Arbitrary<Ttl>
-const node = fc.record({
-  url: someText,
-  publicUrl: text,
-  grpcAddress: text,
-  dataCenter: text,
-  rack: text,
-})
-const report = fc.record({
-  volumeId: aVolumeId,
-  collection: text,
+import { DURABILITY } from '../support/fake-jobs-api.ts'
+import { NODE } from '../support/fake-volume-api.ts'
+import {
+  aNeedleId,
+  aVolumeId,
+  bool,
+  bytes,
+  command,
+  disk,
+  disks,
+  extent,
+  fileId,
+  growth,
+  locations,
+  maybe,
+  node,
+  ns,
+  type Row,
   replication,
+  report,
+  reported,
+  row,
+  someText,
+  text,
   ttl,
-  state: fc.constantFrom('writable', 'sealed', 'read-only', 'failed', 'damaged'),
-  reason: text,
-  liveNeedles: u64,
-  liveBytes: u64,
-  garbageBytes: u64,
-  datBytes: u64,
-  compactionRevision: u32,
-  directoryId: text,
-  modifiedAtS: u64,
-  digest: fc.constantFrom('', '0123456789abcdef'),
-})
-const disk = fc.record({
-  directoryId: text,
-  path: text,
-  totalBytes: u64,
-  freeBytes: u64,
-  reserveBytes: u64,
-  quarantinedCount: u32,
-})
-const locations = fc.record({
-  volumeId: aVolumeId,
-  collection: text,
-  locations: fc.array(node, { maxLength: 3 }),
-})
-const reported = fc.array(report, { maxLength: 3 })
-const disks = fc.array(disk, { maxLength: 3 })
-const place = { dataCenter: text, rack: text, node: text }
-const growth = {
-  count: u32,
-  collection: text,
-  replication: fc.option(replication, { nil: undefined }),
-  ttl,
-  ...place,
-}
+  u32,
+  u64,
+  volumeIds,
+  writePolicy,
+} from '../support/wire-rows.ts'
+import { JOB_ROWS } from '../support/wire-rows-jobs.ts'
+import { REPAIR_ROWS } from '../support/wire-rows-repair.ts'
+
 const named = { name: text, fileId, dataBytes: u64 }
 const statistics = fc.record({
   nodeCount: u32,
@@ -94,6 +61,8 @@ const collection = fc.record({
   liveNeedles: u64,
   liveBytes: u64,
   datBytes: u64,
+  replication: maybe(replication),
+  writePolicy,
 })
 const key = someText.filter((name) => !['__proto__'].includes(name))
 const metadata = fc.record({
@@ -110,29 +79,6 @@ const metadata = fc.record({
 })
 const put = fc.record({ fileId, data: bytes, metadata, writeToken: text, isReplica: bool })
 const deletion = fc.record({ fileId, writeToken: text, isReplica: bool })
-const command = { epoch: u64, volumeId: aVolumeId }
-const ns = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n })
-
-interface Row {
-  readonly message: string
-  readonly values: fc.Arbitrary<unknown>
-  readonly toWire: (value: unknown) => object
-  readonly fromWire: (wire: unknown) => unknown
-}
-
-function row<Value, Wire extends object>(
-  message: string,
-  values: fc.Arbitrary<Value>,
-  toWire: (value: Value) => Wire | null,
-  fromWire: (wire: Wire) => unknown,
-): Row {
-  return {
-    message,
-    values,
-    toWire: toWire as Row['toWire'],
-    fromWire: fromWire as Row['fromWire'],
-  }
-}
 
 const ROWS: readonly Row[] = [
   row('NodeLocation', node, reports.nodeToWire, reports.nodeFromWire),
@@ -193,6 +139,7 @@ const ROWS: readonly Row[] = [
       epoch: u64,
       intervalMs: u32,
       volumeSizeMaxBytes: u64,
+      clusterId: text,
     }),
     master.answerToWire,
     master.answerFromWire,
@@ -209,6 +156,9 @@ const ROWS: readonly Row[] = [
           disks,
           volumes: reported,
           inFlightCount: u32,
+          downSinceMs: u64,
+          isFlapping: bool,
+          isDraining: bool,
         }),
         { maxLength: 3, minLength: 1 },
       ),
@@ -227,6 +177,31 @@ const ROWS: readonly Row[] = [
     }),
     master.topologyToWire,
     master.topologyFromWire,
+  ),
+  row(
+    'ConfigureCollectionRequest',
+    fc.record({
+      collection: text,
+      replication: maybe(replication),
+      writePolicy: maybe(writePolicy),
+    }),
+    master.settingsToWire,
+    master.settingsFromWire,
+  ),
+  row(
+    'RecordDirtyRequest',
+    fc.array(
+      fc.record({
+        volumeId: aVolumeId,
+        needleId: aNeedleId,
+        kind: fc.constantFrom('put', 'delete', 'check'),
+        reportedBy: text,
+        unreached: fc.array(text, { maxLength: 3 }),
+      }),
+      { maxLength: 5 },
+    ),
+    master.dirtyRecordsToWire,
+    master.dirtyRecordsFromWire,
   ),
   row('CollectionReport', collection, master.collectionToWire, master.collectionFromWire),
   row('Statistics', statistics, master.statisticsToWire, master.statisticsFromWire),
@@ -272,6 +247,7 @@ const ROWS: readonly Row[] = [
       ),
       readDeleted: bool,
       readToken: text,
+      isForwarded: bool,
     }),
     volume.readToWire,
     volume.readFromWire,
@@ -282,19 +258,8 @@ const ROWS: readonly Row[] = [
     volume.allocateToWire,
     volume.allocateFromWire,
   ),
+  row('VolumeExtent', extent, volume.extentToWire, volume.extentFromWire),
   row('VolumeCommand', fc.record(command), volume.commandToWire, volume.commandFromWire),
-  row(
-    'CopyVolumeRequest',
-    fc.record({ ...command, collection: text, source: node }),
-    volume.copyToWire,
-    volume.copyFromWire,
-  ),
-  row(
-    'CopyVolumeProgress',
-    fc.record({ copiedBytes: u64, totalBytes: u64, isDone: bool }),
-    volume.copyProgressToWire,
-    volume.copyProgressFromWire,
-  ),
   row(
     'VolumeServerStatus',
     fc.record({ node, version: text, epoch: u64, disks, volumes: reported }),
@@ -313,26 +278,27 @@ const ROWS: readonly Row[] = [
   ),
   row(
     'TailVolumeRequest',
-    fc.record({ volumeId: aVolumeId, sinceNs: ns }),
+    fc.record({ volumeId: aVolumeId, sinceNs: ns, after: maybe(extent) }),
     volume.tailToWire,
     volume.tailFromWire,
   ),
   row(
     'TailRecord',
-    fc.record({ fileId, appendAtNs: ns, isTombstone: bool, data: bytes, metadata }),
+    fc.record({
+      fileId,
+      appendAtNs: ns,
+      isTombstone: bool,
+      data: bytes,
+      dataBytes: u64,
+      checksum: u32,
+      metadata,
+      endBytes: u64,
+    }),
     volume.tailRecordToWire,
     volume.tailRecordFromWire,
   ),
-  row(
-    'VacuumProgress',
-    fc.record({
-      phase: fc.constantFrom('copying', 'verifying', 'done'),
-      copiedBytes: u64,
-      totalBytes: u64,
-    }),
-    volume.vacuumToWire,
-    volume.vacuumFromWire,
-  ),
+  ...REPAIR_ROWS,
+  ...JOB_ROWS,
 ]
 
 /** Messages that hold others, or a value or two, and are made where they are used. */
@@ -348,6 +314,9 @@ const PLAIN: Readonly<Record<string, readonly string[]>> = {
   ListCollectionsResponse: ['collections'],
   DeleteCollectionRequest: ['collection'],
   DeleteCollectionResponse: [],
+  ConfigureCollectionResponse: [],
+  DirtyRecord: [...fieldsOf('DirtyRecord')],
+  RecordDirtyResponse: [],
   GetStatisticsRequest: [],
   GetStatusRequest: [],
   ResolveNameRequest: ['name'],
@@ -367,6 +336,35 @@ const PLAIN: Readonly<Record<string, readonly string[]>> = {
   ReadVolumeFilesRequest: ['volumeId'],
   VacuumCheckRequest: ['volumeId'],
   VacuumCheckResponse: ['garbageRatio'],
+  DigestVolumeRequest: ['volumeId'],
+  ListNeedlesRequest: ['volumeId'],
+  StatNeedlesRequest: ['volumeId', 'needleIds'],
+  StatNeedlesResponse: ['needles'],
+  HealNeedlesResponse: ['answers'],
+  JobList: ['jobs'],
+  OrderJobRequest: ['jobId', 'order'],
+  WatchJobsRequest: [],
+  TakeJobResponse: ['lease'],
+  ReportJobResponse: ['advice'],
+  EndJobResponse: [],
+  GetVolumeFactsRequest: ['volumeId'],
+  ListVolumesRequest: ['collection'],
+  ListVolumesResponse: ['volumeIds'],
+  NewMember: ['url', 'directoryId'],
+  DirtyNeedle: [...fieldsOf('DirtyNeedle')],
+  ResolveDirtyRequest: ['volumeId', 'needles'],
+  ResolveDirtyResponse: [],
+  NoteVacuumResponse: [],
+  NoteScrubResponse: [],
+  ForgetVolumeResponse: [],
+  SetReplicationRequest: ['volumeId', 'replication'],
+  SetReplicationResponse: [],
+  GetNextMoveRequest: ['kind', 'node'],
+  GetNextMoveResponse: ['move'],
+  ForgetNodeRequest: ['url'],
+  ForgetNodeResponse: [],
+  GetHealthRequest: [],
+  GetDurabilityRequest: [],
 }
 
 function fieldsOf(message: string): string[] {
@@ -448,6 +446,7 @@ const HOSTILE: readonly (readonly [string, ErrorCode, () => unknown])[] = [
         rangeEnd: 4,
         readDeleted: false,
         readToken: '',
+        isForwarded: false,
       }),
   ],
   [
@@ -466,13 +465,101 @@ const HOSTILE: readonly (readonly [string, ErrorCode, () => unknown])[] = [
   [
     'a time above 64 bits',
     'REQUEST_INVALID',
-    () => volume.tailFromWire({ volumeId: 1, sinceNs: '18446744073709551616' }),
+    () => volume.tailFromWire({ volumeId: 1, sinceNs: '18446744073709551616', after: null }),
   ],
-  ['a negative time', 'REQUEST_INVALID', () => volume.tailFromWire({ volumeId: 1, sinceNs: '-1' })],
+  [
+    'a negative time',
+    'REQUEST_INVALID',
+    () => volume.tailFromWire({ volumeId: 1, sinceNs: '-1', after: null }),
+  ],
   [
     'an extension with a path in it',
     'REQUEST_INVALID',
     () => volume.pieceFromWire({ extension: '../x', offsetBytes: 0, data: Buffer.alloc(0) }),
+  ],
+  [
+    '10,001 dirty needles at once',
+    'REQUEST_INVALID',
+    () => {
+      const record = { volumeId: 1, needleId: '1', kind: 'put', reportedBy: '', unreached: [] }
+      return master.dirtyRecordsFromWire({ records: Array.from({ length: 10_001 }, () => record) })
+    },
+  ],
+  [
+    'a policy nobody knows',
+    'REQUEST_INVALID',
+    () => master.settingsFromWire({ collection: 'c', replication: '', writePolicy: 'none' }),
+  ],
+  [
+    '1,001 needles to heal at once',
+    'REQUEST_INVALID',
+    () => repair.needleIdsFromWire(Array.from({ length: 1001 }, () => '1')),
+  ],
+  [
+    'a politeness without end',
+    'REQUEST_INVALID',
+    () =>
+      repair.scrubFromWire({
+        volumeId: 1,
+        from: { datBytes: 0, compactionRevision: 0 },
+        politeness: Number.POSITIVE_INFINITY,
+      }),
+  ],
+  [
+    'a catch-up without an extent',
+    'REQUEST_INVALID',
+    () => repair.catchUpFromWire({ epoch: 1, volumeId: 1, source: NODE, sourceExtent: null }),
+  ],
+  [
+    'a digest that is empty, and so like every other',
+    'REQUEST_INVALID',
+    () =>
+      repair.volumeDigestFromWire({
+        datBytes: 8,
+        compactionRevision: 0,
+        digest: '',
+        liveNeedles: 1,
+      }),
+  ],
+  [
+    'a page of needles with a list too short',
+    'REQUEST_INVALID',
+    () =>
+      repair.needlePageFromWire({
+        idHighs: [0, 0],
+        idLows: [1, 2],
+        sizeBytes: [1],
+        isDeleted: [false, false],
+      }),
+  ],
+  [
+    'a job of a kind nobody knows',
+    'REQUEST_INVALID',
+    () => jobs.jobRequestFromWire({ kind: 'format', target: null, reason: '' }),
+  ],
+  [
+    'a cursor of 65,537 bytes',
+    'REQUEST_INVALID',
+    () =>
+      jobs.reportFromWire({
+        jobId: 1,
+        token: '',
+        progress: { phase: '', done: 0, total: 0, unit: 'bytes' },
+        cursor: 'x'.repeat(65_537),
+      }),
+  ],
+  [
+    '10,001 needles resolved at once',
+    'REQUEST_INVALID',
+    () => {
+      const needle = { needleId: '1', kind: 'put', recordedAtMs: 0 }
+      return facts.dirtyNeedlesFromWire({ needles: Array.from({ length: 10_001 }, () => needle) })
+    },
+  ],
+  [
+    'a rate that is no number',
+    'REQUEST_INVALID',
+    () => durabilityFromWire({ ...DURABILITY, ninesCap: Number.NaN }),
   ],
 ]
 

@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { parseFileId } from '../../src/base/file-id.ts'
 import { type StartServerOptions, startServer } from '../../src/server/start-server.ts'
 import { openTempDirectory } from '../support/temp-directory.ts'
 
@@ -84,6 +85,52 @@ test('with tokens switched on the client in this process has them, and others ar
   expect(await server.client.delete(fileId)).toEqual({ wasLive: true })
 })
 
+describe('jobs', () => {
+  const never = new AbortController().signal
+
+  test('are done by the worker inside, and health is green', async () => {
+    await using temp = await openTempDirectory()
+    await using server = await startServer(optionsFor(temp.path, { repair: { politeness: 0 } }))
+    const { fileId } = await server.client.put('checked')
+    const volumeId = parseFileId(fileId).volumeId
+    const request = { kind: 'scrub', target: { volumeId }, reason: 'a test' } as const
+    const { id } = await server.jobs.runJob(request, never)
+    for await (const job of server.jobs.watchJobs(never)) {
+      if (job.id === id && job.state === 'done') break
+    }
+    expect((await server.jobs.health(never)).color).toBe('green')
+  })
+
+  test('wait when there is no worker', async () => {
+    await using temp = await openTempDirectory()
+    await using server = await startServer(optionsFor(temp.path, { repair: { workers: 0 } }))
+    const { fileId } = await server.client.put('waits')
+    const volumeId = parseFileId(fileId).volumeId
+    const request = { kind: 'scrub', target: { volumeId }, reason: 'a test' } as const
+    await server.jobs.runJob(request, never)
+    expect(await server.jobs.listJobs({ withEnded: true }, never)).toMatchObject([
+      { kind: 'scrub', state: 'waiting', attempts: 0 },
+    ])
+  })
+})
+
+test('a standby goes on where the first ended, as soon as it has ended', async () => {
+  await using temp = await openTempDirectory()
+  const options = optionsFor(temp.path)
+  const first = await startServer(options)
+  const { fileId } = await first.client.put('kept')
+  const standby = startServer({ ...options, isStandby: true })
+  let hasStarted = false
+  void standby.then(() => {
+    hasStarted = true
+  })
+  await first.client.put('while it waits')
+  expect(hasStarted).toBe(false)
+  await first.close()
+  await using second = await standby
+  expect((await second.client.get(fileId)).data.toString()).toBe('kept')
+})
+
 describe('a start that fails', () => {
   test('leaves nothing running: the same directory starts when the reason is gone', async () => {
     await using temp = await openTempDirectory()
@@ -122,6 +169,8 @@ describe('a start that fails', () => {
     [{ durability: 'maybe' as 'none' }],
     [{ racks: ['a b'] }],
     [{ volumeSize: '33GiB' }],
+    [{ repair: { politeness: -1 } }],
+    [{ repair: { workers: 0.5 } }],
   ])('because of %j says CONFIG_INVALID and makes nothing on disk', async (change) => {
     await using temp = await openTempDirectory()
     const dir = join(temp.path, 'data')

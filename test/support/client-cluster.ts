@@ -90,7 +90,8 @@ export class FakeCluster {
 
   locations(id: VolumeId): VolumeLocations {
     const urls = [...(this.volumes.get(id)?.urls ?? [])]
-    return { volumeId: id, collection: '', locations: urls.map(locationOf) }
+    const locations = urls.map(locationOf)
+    return { volumeId: id, collection: '', writePolicy: 'all', locations }
   }
 
   /** Moves the needles too; the old server forgets the volume. */
@@ -228,6 +229,15 @@ export class FakeVolumeServer implements VolumeApi {
   tailVolume = notFaked
   vacuumCheck = notFaked
   vacuumVolume = notFaked
+  freezeVolume = notFaked
+  digestVolume = notFaked
+  catchUpVolume = notFaked
+  listNeedles = notFaked
+  statNeedles = notFaked
+  healNeedles = notFaked
+  deleteNeedles = notFaked
+  scrubVolume = notFaked
+  setVolumeReplication = notFaked
 }
 
 export class FakeMaster implements MasterApi {
@@ -346,6 +356,8 @@ export class FakeMaster implements MasterApi {
   topology = notFaked
   collections = notFaked
   deleteCollection = notFaked
+  configureCollection = notFaked
+  recordDirty = notFaked
   statistics = notFaked
   status = notFaked
 

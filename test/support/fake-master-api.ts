@@ -4,6 +4,8 @@ import type {
   AssignRequest,
   ClusterStatistics,
   CollectionReport,
+  CollectionSettings,
+  DirtyRecord,
   GrowRequest,
   Heartbeat,
   HeartbeatAnswer,
@@ -27,6 +29,8 @@ const FILE = {
 export class FakeMaster implements MasterApi {
   readonly calls: string[] = []
   readonly beats: Heartbeat[] = []
+  readonly settings: CollectionSettings[] = []
+  readonly dirty: DirtyRecord[] = []
   isLeader = true
   /** Awaited before every call. */
   beforeCall: (name: string, signal: AbortSignal) => Promise<void> = async () => {}
@@ -45,7 +49,12 @@ export class FakeMaster implements MasterApi {
 
   async lookup(ids: readonly number[], signal: AbortSignal): Promise<readonly VolumeLocations[]> {
     await this.#begin('lookup', signal)
-    return ids.map((id) => ({ volumeId: volumeId(id), collection: 'c', locations: [NODE] }))
+    return ids.map((id) => ({
+      volumeId: volumeId(id),
+      collection: 'c',
+      writePolicy: 'best-effort',
+      locations: [NODE],
+    }))
   }
 
   async *watch(signal: AbortSignal): AsyncGenerator<LocationsUpdate> {
@@ -69,6 +78,7 @@ export class FakeMaster implements MasterApi {
         epoch: beat.epoch + 1,
         intervalMs: 5000,
         volumeSizeMaxBytes: 2 ** 40,
+        clusterId: 'c1',
       }
     }
     this.calls.push('heartbeat-ended')
@@ -84,7 +94,16 @@ export class FakeMaster implements MasterApi {
     const node = { location: NODE, state: 'up', lastHeardMs: 1, disks: [] } as const
     return {
       clusterId: 'c1',
-      nodes: [{ ...node, volumes: [REPORT], inFlightCount: 0 }],
+      nodes: [
+        {
+          ...node,
+          volumes: [REPORT],
+          inFlightCount: 0,
+          downSinceMs: 2,
+          isFlapping: true,
+          isDraining: true,
+        },
+      ],
       layouts: [],
       maxVolumeId: 7,
       volumeSizeMaxBytes: 5,
@@ -93,11 +112,26 @@ export class FakeMaster implements MasterApi {
 
   async collections(signal: AbortSignal): Promise<readonly CollectionReport[]> {
     await this.#begin('collections', signal)
-    return [{ collection: 'c', volumeCount: 1, liveNeedles: 2, liveBytes: 3, datBytes: 4 }]
+    const sums = { volumeCount: 1, liveNeedles: 2, liveBytes: 3, datBytes: 4 }
+    const { replication } = REPORT
+    return [
+      { collection: 'c', ...sums, replication, writePolicy: 'best-effort' },
+      { collection: '', ...sums, replication: undefined, writePolicy: 'all' },
+    ]
   }
 
   async deleteCollection(_name: string, signal: AbortSignal): Promise<void> {
     await this.#begin('deleteCollection', signal)
+  }
+
+  async configureCollection(settings: CollectionSettings, signal: AbortSignal): Promise<void> {
+    await this.#begin('configureCollection', signal)
+    this.settings.push(settings)
+  }
+
+  async recordDirty(records: readonly DirtyRecord[], signal: AbortSignal): Promise<void> {
+    await this.#begin('recordDirty', signal)
+    this.dirty.push(...records)
   }
 
   async statistics(signal: AbortSignal): Promise<ClusterStatistics> {

@@ -6,6 +6,9 @@ import { TTL_NONE } from '../../src/base/ttl.ts'
 import { parseFileName } from '../../src/namespace/file-name.ts'
 import type {
   AssignRequest,
+  CollectionReport,
+  CollectionSettings,
+  DirtyRecord,
   GrowRequest,
   Lease,
   MasterApi,
@@ -49,6 +52,7 @@ export function volumeReport(id: number, collection = ''): VolumeReport {
     directoryId: 'd1',
     modifiedAtS: 1_704_067_200,
     digest: '',
+    requestsPerS: 0,
   }
 }
 
@@ -64,6 +68,8 @@ export class FakeMaster implements MasterApi {
   readonly assigns: AssignRequest[] = []
   readonly grows: GrowRequest[] = []
   readonly deletedCollections: string[] = []
+  readonly configured: CollectionSettings[] = []
+  readonly dirty: DirtyRecord[] = []
   readonly names = new Map<string, NamedFile>()
   #nextNeedle = 1
 
@@ -116,8 +122,15 @@ export class FakeMaster implements MasterApi {
     }
   }
 
-  async collections() {
-    const sums = { volumeCount: 2, liveNeedles: 20, liveBytes: 2000, datBytes: 2600 }
+  async collections(): Promise<readonly CollectionReport[]> {
+    const sums = {
+      volumeCount: 2,
+      liveNeedles: 20,
+      liveBytes: 2000,
+      datBytes: 2600,
+      replication: undefined,
+      writePolicy: 'all',
+    } as const
     return [
       { collection: '', ...sums },
       { collection: 'photos', ...sums },
@@ -128,6 +141,16 @@ export class FakeMaster implements MasterApi {
     this.#fail('deleteCollection')
     if (collection !== 'photos') throw new StoreError('COLLECTION_NOT_FOUND', quote(collection))
     this.deletedCollections.push(collection)
+  }
+
+  async configureCollection(settings: CollectionSettings): Promise<void> {
+    this.#fail('configureCollection')
+    this.configured.push(settings)
+  }
+
+  async recordDirty(records: readonly DirtyRecord[]): Promise<void> {
+    this.#fail('recordDirty')
+    this.dirty.push(...records)
   }
 
   async statistics() {
@@ -209,6 +232,7 @@ export class FakeVolumes {
       putStream: (request: PutStreamRequest) => this.#put(request, request.source, true),
       vacuumCheck: async (id: VolumeId) => this.garbageShares.get(id) ?? 0,
       vacuumVolume: (command: VolumeCommand) => this.#vacuum(location.url, command),
+      volumeStatus: async (id: VolumeId) => volumeReport(id),
     }
     return fake as unknown as VolumeApi // The master's HTTP calls nothing else of it.
   }

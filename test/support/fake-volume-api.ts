@@ -1,22 +1,39 @@
 import { crc32c } from '../../src/base/crc32c.ts'
 import { formatFileId } from '../../src/base/file-id.ts'
-import { volumeId } from '../../src/base/ids.ts'
+import { cookie, type NeedleId, needleId, volumeId } from '../../src/base/ids.ts'
+import type { ReplicaPlacement } from '../../src/base/replica-placement.ts'
 import { StoreError } from '../../src/base/store-error.ts'
 import { TTL_NONE } from '../../src/base/ttl.ts'
 import type { VolumeReport } from '../../src/net/master-api.ts'
 import type {
   BatchDeleteAnswer,
+  CatchUpAnswer,
+  CatchUpCommand,
   CopyProgress,
+  CopyVolumeCommand,
   DeleteAnswer,
   DeleteRequest,
+  DeleteVolumeCommand,
+  FreezeCommand,
+  HealAnswer,
+  HealNeedlesCommand,
   NeedleContent,
   NeedleMetadata,
+  NeedleStat,
+  NeedleSummary,
   PutAnswer,
   PutRequest,
   ReadRequest,
+  ScrubCommand,
+  ScrubProgress,
   TailRecord,
+  TailRequest,
+  VacuumCommand,
   VacuumProgress,
   VolumeApi,
+  VolumeCommand,
+  VolumeDigest,
+  VolumeExtent,
   VolumeFilePiece,
   VolumeServerStatus,
 } from '../../src/net/volume-api.ts'
@@ -25,6 +42,8 @@ import type {
 export class FakeVolume implements VolumeApi {
   readonly needles = new Map<string, { data: Buffer; metadata: NeedleMetadata }>()
   readonly calls: string[] = []
+  /** Of the calls that repair, as they came. */
+  readonly commands: object[] = []
   /** Awaited before every put and delete. */
   beforeWrite: (request: PutRequest | DeleteRequest) => Promise<void> = async () => {}
   /** Awaited before everything else. */
@@ -98,8 +117,9 @@ export class FakeVolume implements VolumeApi {
     await this.#command('seal')
   }
 
-  async deleteVolume(): Promise<void> {
+  async deleteVolume(command: DeleteVolumeCommand, signal: AbortSignal): Promise<void> {
     await this.#command('delete-volume')
+    await this.#repair('deleteVolume', command, signal)
   }
 
   async volumeStatus(): Promise<VolumeReport> {
@@ -111,9 +131,12 @@ export class FakeVolume implements VolumeApi {
     return { node: NODE, version: '1', epoch: 3, disks: [], volumes: [REPORT] }
   }
 
-  async *copyVolume(): AsyncGenerator<CopyProgress> {
-    yield { copiedBytes: 1, totalBytes: 2, isDone: false }
-    yield { copiedBytes: 2, totalBytes: 2, isDone: true }
+  async *copyVolume(command: CopyVolumeCommand, signal: AbortSignal): AsyncGenerator<CopyProgress> {
+    await this.#repair('copyVolume', command, signal)
+    const totalBytes = 2
+    const begun = { sourceExtent: undefined, directoryId: '' }
+    yield { copiedBytes: 1, totalBytes, isDone: false, ...begun }
+    yield { copiedBytes: 2, totalBytes, isDone: true, sourceExtent: EXTENT, directoryId: 'd' }
   }
 
   async *readVolumeFiles(_id: number, signal: AbortSignal): AsyncGenerator<VolumeFilePiece> {
@@ -125,8 +148,12 @@ export class FakeVolume implements VolumeApi {
     }
   }
 
-  async *tailVolume(): AsyncGenerator<TailRecord> {
-    yield* []
+  async *tailVolume(request: TailRequest, signal: AbortSignal): AsyncGenerator<TailRecord> {
+    await this.#repair('tailVolume', request, signal)
+    if (request.after !== undefined) {
+      yield TAIL_RECORD
+      return
+    }
     throw new StoreError('VOLUME_NOT_FOUND', 'no such volume')
   }
 
@@ -134,14 +161,111 @@ export class FakeVolume implements VolumeApi {
     return 0.25
   }
 
-  async *vacuumVolume(): AsyncGenerator<VacuumProgress> {
+  async *vacuumVolume(command: VacuumCommand, signal: AbortSignal): AsyncGenerator<VacuumProgress> {
+    await this.#repair('vacuumVolume', command, signal)
     yield { phase: 'copying', copiedBytes: 1, totalBytes: 2 }
     throw new StoreError('VACUUM_UNVERIFIED', 'they differ')
+  }
+
+  async freezeVolume(command: FreezeCommand, signal: AbortSignal): Promise<VolumeExtent> {
+    await this.#repair('freezeVolume', command, signal)
+    return EXTENT
+  }
+
+  async digestVolume(id: number, signal: AbortSignal): Promise<VolumeDigest> {
+    await this.#repair('digestVolume', { volumeId: id }, signal)
+    return { ...EXTENT, digest: '0123456789abcdef', liveNeedles: 2 ** 40 }
+  }
+
+  async catchUpVolume(command: CatchUpCommand, signal: AbortSignal): Promise<CatchUpAnswer> {
+    await this.#repair('catchUpVolume', command, signal)
+    return { sourceExtent: EXTENT, recordCount: 3 }
+  }
+
+  async *listNeedles(id: number, signal: AbortSignal): AsyncGenerator<readonly NeedleSummary[]> {
+    await this.#repair('listNeedles', { volumeId: id }, signal)
+    yield [
+      { needleId: needleId(0, 1), sizeBytes: 2 ** 31, isDeleted: false },
+      { needleId: needleId(2 ** 32 - 1, 2), sizeBytes: 0, isDeleted: true },
+    ]
+    yield []
+    yield [{ needleId: needleId(2 ** 32 - 1, 3), sizeBytes: 1, isDeleted: false }]
+  }
+
+  async statNeedles(
+    id: number,
+    needleIds: readonly NeedleId[],
+    signal: AbortSignal,
+  ): Promise<readonly NeedleStat[]> {
+    await this.#repair('statNeedles', { volumeId: id, needleIds }, signal)
+    return needleIds.map((asked, index) => {
+      const isLive = index === 0
+      return {
+        needleId: asked,
+        state: isLive ? 'live' : 'corrupt',
+        cookie: cookie(isLive ? 0xffff_ffff : 0),
+        checksum: isLive ? 0xffff_fffe : 0,
+        dataBytes: isLive ? 2 ** 31 : 0,
+        attributesHash: isLive ? 0xffff_fffd : 0,
+        appendAtNs: isLive ? 2n ** 63n : 0n,
+      }
+    })
+  }
+
+  async healNeedles(
+    command: HealNeedlesCommand,
+    signal: AbortSignal,
+  ): Promise<readonly HealAnswer[]> {
+    await this.#repair('healNeedles', command, signal)
+    return command.needleIds.map((asked) => ({ needleId: asked, outcome: 'healed' }))
+  }
+
+  async deleteNeedles(
+    command: VolumeCommand & { readonly needleIds: readonly NeedleId[] },
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#repair('deleteNeedles', command, signal)
+  }
+
+  async *scrubVolume(command: ScrubCommand, signal: AbortSignal): AsyncGenerator<ScrubProgress> {
+    await this.#repair('scrubVolume', command, signal)
+    const totalBytes = 2 ** 40
+    const at = { datBytes: 8, compactionRevision: 5 }
+    const finding = { needleId: needleId(0, 1), offsetBytes: 2 ** 35, message: 'bad' }
+    const findings = [{ kind: 'needle' as const, ...finding }]
+    yield { at, totalBytes, findings, isDone: false, contentDigest: '' }
+    const contentDigest = 'fedcba9876543210'
+    yield { at: EXTENT, totalBytes, findings: [], isDone: true, contentDigest }
+  }
+
+  async setVolumeReplication(
+    command: VolumeCommand & { readonly replication: ReplicaPlacement },
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#repair('setVolumeReplication', command, signal)
   }
 
   async #command(name: string): Promise<void> {
     this.calls.push(name)
   }
+
+  async #repair(name: string, command: object, signal: AbortSignal): Promise<void> {
+    this.commands.push(command)
+    await this.beforeCall(name, signal)
+  }
+}
+
+export const EXTENT: VolumeExtent = { datBytes: 2 ** 40, compactionRevision: 5 }
+
+const TAIL_RECORD: TailRecord = {
+  fileId: { volumeId: volumeId(7), needleId: needleId(1, 2), cookie: cookie(3) },
+  appendAtNs: 2n ** 63n,
+  isTombstone: false,
+  data: Buffer.alloc(0),
+  dataBytes: 9_000_000,
+  checksum: 0xffff_ffff,
+  metadata: { name: 'a', isCompressed: false, isChunkManifest: false },
+  endBytes: 2 ** 35,
 }
 
 export const NODE = {
@@ -167,4 +291,5 @@ export const REPORT: VolumeReport = {
   directoryId: 'd',
   modifiedAtS: 6,
   digest: '0123456789abcdef',
+  requestsPerS: 1.5,
 }

@@ -20,6 +20,9 @@ import type {
 export interface FakeServerOptions {
   readonly dataCenter?: string
   readonly rack?: string
+  /** Names the directory in which all volumes lie; one of its own if left out. */
+  readonly directoryId?: string
+  readonly clusterId?: string
   readonly totalBytes?: number
   readonly reserveBytes?: number
 }
@@ -38,6 +41,8 @@ export class FakeVolumeServer {
   readonly #options: FakeServerOptions
   readonly #told = new Set<VolumeId>()
   readonly #changed = new Set<VolumeId>()
+  /** May change: another disk was put in. */
+  directoryId: string
   fault: FakeFault = 'none'
   isLeaving = false
   highestNeedleId = { hi: 0, lo: 0 }
@@ -48,6 +53,7 @@ export class FakeVolumeServer {
 
   constructor(url: string, options: FakeServerOptions = {}) {
     this.#options = options
+    this.directoryId = options.directoryId ?? `disk-${url}`
     this.location = {
       url,
       publicUrl: `public-${url}`,
@@ -112,7 +118,8 @@ export class FakeVolumeServer {
   }
 
   addVolume(report: Partial<VolumeReport> & { readonly volumeId: VolumeId }): void {
-    this.volumes.set(report.volumeId, { ...EMPTY_REPORT, ...report })
+    const directoryId = report.directoryId || this.directoryId
+    this.volumes.set(report.volumeId, { ...EMPTY_REPORT, ...report, directoryId })
     this.#changed.add(report.volumeId)
   }
 
@@ -165,12 +172,13 @@ export class FakeVolumeServer {
 
   #disk(): DiskReport {
     return {
-      directoryId: 'disk',
+      directoryId: this.directoryId,
       path: `/${this.location.url}`,
       totalBytes: this.#options.totalBytes ?? 100 * GIB,
       freeBytes: this.freeBytes,
       reserveBytes: this.#options.reserveBytes ?? MIB,
       quarantinedCount: 0,
+      clusterId: this.#options.clusterId ?? '',
     }
   }
 
@@ -197,9 +205,10 @@ export const EMPTY_REPORT: VolumeReport = {
   garbageBytes: 0,
   datBytes: 8,
   compactionRevision: 0,
-  directoryId: 'disk',
+  directoryId: '',
   modifiedAtS: 0,
   digest: '',
+  requestsPerS: 0,
 }
 
 /** Heartbeats on their way to a master. */

@@ -6,6 +6,7 @@ import { deriveTokenKeys, FileTokens } from '../../src/net/file-token.ts'
 import { HttpServer } from '../../src/net/http-server.ts'
 import { type Logger, silentLogger } from '../../src/runtime/logger.ts'
 import { Metrics } from '../../src/runtime/metrics.ts'
+import { FakeJobs } from './fake-jobs-api.ts'
 import { FakeMaster, FakeVolumes, nodeLocation } from './fake-master.ts'
 import { Prng } from './prng.ts'
 import { SimClock } from './sim-clock.ts'
@@ -44,10 +45,12 @@ export interface LoggedError {
 export async function openMasterHttp(options: Partial<MasterHttpConfig> = {}) {
   const master = new FakeMaster()
   const volumes = new FakeVolumes()
+  const jobs = new FakeJobs()
   const [first, second] = [nodeLocation(8080), nodeLocation(8081, 'r2')]
   master.volumes = [1, 2, 3].map((id) => ({
     volumeId: volumeId(id),
     collection: id === 3 ? 'photos' : '',
+    writePolicy: 'all',
     locations: id === 1 ? [first, second] : [second],
   }))
   const errors: LoggedError[] = []
@@ -62,6 +65,7 @@ export async function openMasterHttp(options: Partial<MasterHttpConfig> = {}) {
   const metrics = new Metrics()
   const parts = {
     api: master,
+    jobs,
     connect: volumes.connect.bind(volumes),
     tokens,
     metrics,
@@ -74,6 +78,7 @@ export async function openMasterHttp(options: Partial<MasterHttpConfig> = {}) {
   const { port } = server.address
   return {
     master,
+    jobs,
     volumes,
     tokens,
     errors,

@@ -1,6 +1,6 @@
 import { type FileId, formatFileId } from '../../src/base/file-id.ts'
 import { formatNeedleId, type VolumeId } from '../../src/base/ids.ts'
-import { StoreError } from '../../src/base/store-error.ts'
+import { type ErrorCode, isStoreError, StoreError } from '../../src/base/store-error.ts'
 import {
   decodeNeedle,
   encodeNeedleHead,
@@ -37,6 +37,11 @@ export class MemoryNeedles implements NeedleAccess {
   readonly puts: (PutRequest | PutStreamRequest)[] = []
   readonly deletes: DeleteRequest[] = []
   readonly fetches: ReadRequest[] = []
+  /** The copies of another server, for reads that fail here. */
+  others: MemoryNeedles | undefined
+  /** What reads that failed here were given as the reason, and what was found bad later. */
+  readonly failures: string[] = []
+  readonly bad: FileId[] = []
   /** Needles with at least this many bytes are streamed. */
   largeMin = 8 * 1024 * 1024 + 1
   /** Nothing is warm: every read takes the slow way. */
@@ -129,6 +134,21 @@ export class MemoryNeedles implements NeedleAccess {
         this.openCount--
       },
     }
+  }
+
+  async fetchInstead(request: ReadRequest, code: ErrorCode): Promise<NeedleContent | undefined> {
+    this.failures.push(code)
+    if (request.isForwarded === true) return undefined
+    try {
+      return await this.others?.fetch(request)
+    } catch (error) {
+      if (isStoreError(error)) return undefined
+      throw error
+    }
+  }
+
+  noteBad(fileId: FileId): void {
+    this.bad.push(fileId)
   }
 
   async locate(): Promise<readonly NodeLocation[]> {

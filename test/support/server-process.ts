@@ -18,6 +18,8 @@ export interface ServerOptions {
   /** Answers 200 once the process is ready. */
   readonly readyUrl: string
   readonly env?: Readonly<Record<string, string>>
+  /** What runs node, with its arguments: `ip netns exec NAME`. Undefined: nothing. */
+  readonly wrapper?: readonly string[] | undefined
 }
 
 /** A daemon as its users run it. Disposing of it kills it. */
@@ -88,7 +90,13 @@ export class ServerProcess implements AsyncDisposable {
   }
 
   #spawn(): ChildProcess {
-    const child = spawn(process.execPath, [MAIN, ...this.#options.args], {
+    const [command = '', ...parameters] = [
+      ...(this.#options.wrapper ?? []),
+      process.execPath,
+      MAIN,
+      ...this.#options.args,
+    ]
+    const child = spawn(command, parameters, {
       env: { ...process.env, ...this.#options.env },
       stdio: ['ignore', 'pipe', 'pipe'],
     })

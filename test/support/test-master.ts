@@ -4,6 +4,7 @@ import { Master } from '../../src/master/master.ts'
 import { LevelCoordinator } from '../../src/metadata/level/level-coordinator.ts'
 import { MemoryStore } from '../../src/metadata/memory/memory-store.ts'
 import type { MetadataStore } from '../../src/metadata/metadata-store.ts'
+import type { JobEnd, JobLease, JobsApi, TakeJobRequest } from '../../src/net/jobs-api.ts'
 import type { AssignRequest } from '../../src/net/master-api.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { connectTo, type FakeServerOptions, FakeVolumeServer } from './fake-volume-server.ts'
@@ -78,6 +79,31 @@ export class TestMaster implements AsyncDisposable {
     await this.clock.advance(ms)
     for (const server of this.servers) server.sendBeat()
     for (let turn = 0; turn < 5; turn++) await this.clock.advance(0)
+  }
+
+  get jobs(): JobsApi {
+    return this.master.jobs
+  }
+
+  /** The job that a worker without preferences is given; undefined: there is none. */
+  async takeJob(request: Partial<TakeJobRequest> = {}): Promise<JobLease | undefined> {
+    const any = { worker: 'worker', queue: '', kinds: [] }
+    return await this.settle(this.jobs.takeJob({ ...any, ...request }, NO_SIGNAL))
+  }
+
+  /** Ends the job of a lease. */
+  async endJob(
+    { job, token }: JobLease,
+    outcome: JobEnd['outcome'] = 'done',
+    error = '',
+  ): Promise<void> {
+    const report = { jobId: job.id, token, progress: job.progress, cursor: '' }
+    await this.settle(this.jobs.endJob({ ...report, outcome, error, summary: '' }, NO_SIGNAL))
+  }
+
+  /** Lets time pass with a beat of every connected server each second or so. */
+  async live(ms: number, everyMs = 1000): Promise<void> {
+    for (let passed = 0; passed < ms; passed += everyMs) await this.beat(everyMs)
   }
 
   async assign(request: Partial<AssignRequest> = {}) {

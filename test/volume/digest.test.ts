@@ -5,7 +5,7 @@ import { digestEntries } from '../../src/volume/digest.ts'
 import { Prng, seeds } from '../support/prng.ts'
 import { vid } from '../support/test-store.ts'
 import { SIGNAL, toId } from '../support/volume-model.ts'
-import { collect, LocalCluster, LocalNode, nodeAt } from './local-node.ts'
+import { collect, LocalCluster, LocalNode, nodeAt, vacuumCommand } from './local-node.ts'
 
 const yieldTurn = async (): Promise<void> => undefined
 
@@ -111,7 +111,7 @@ describe('the digest of a volume', () => {
     await node.delete(3, 4)
     await passSeconds(cluster, 7)
     const { digest } = await node.api.volumeStatus(vid(3), SIGNAL)
-    await collect(node.api.vacuumVolume({ epoch: 1, volumeId: vid(3) }, SIGNAL))
+    await collect(node.api.vacuumVolume(vacuumCommand(3), SIGNAL))
     expect((await node.api.volumeStatus(vid(3), SIGNAL)).digest).toBe('')
     await passSeconds(cluster, 7)
     expect((await node.api.volumeStatus(vid(3), SIGNAL)).digest).toBe(digest)

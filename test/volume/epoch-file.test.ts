@@ -5,7 +5,7 @@ import { MemDisk } from '../support/mem-disk.ts'
 import { Prng, seeds } from '../support/prng.ts'
 import { vid } from '../support/test-store.ts'
 import { SIGNAL } from '../support/volume-model.ts'
-import { LocalCluster, LocalNode } from './local-node.ts'
+import { LocalCluster, LocalNode, vacuumCommand } from './local-node.ts'
 
 const PATH = '/a/epoch'
 
@@ -94,7 +94,10 @@ describe('commands of a master', () => {
     await expect(node.api.deleteVolume(stale, SIGNAL)).rejects.toMatchObject({
       code: 'EPOCH_STALE',
     })
-    const vacuuming = node.api.vacuumVolume(stale, SIGNAL)[Symbol.asyncIterator]().next()
+    const vacuuming = node.api
+      .vacuumVolume({ ...vacuumCommand(3), ...stale }, SIGNAL)
+      [Symbol.asyncIterator]()
+      .next()
     await expect(vacuuming).rejects.toMatchObject({ code: 'EPOCH_STALE' })
     expect(await node.api.volumeStatus(vid(3), SIGNAL)).toMatchObject({
       state: 'writable',

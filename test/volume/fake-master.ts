@@ -1,12 +1,14 @@
 import type { VolumeId } from '../../src/base/ids.ts'
 import { StoreError } from '../../src/base/store-error.ts'
 import type {
+  DirtyRecord,
   Heartbeat,
   HeartbeatAnswer,
   LocationsUpdate,
   MasterApi,
   NodeLocation,
   VolumeLocations,
+  WritePolicy,
 } from '../../src/net/master-api.ts'
 import { onAbort } from '../../src/runtime/abort.ts'
 
@@ -14,6 +16,9 @@ import { onAbort } from '../../src/runtime/abort.ts'
 export class FakeMaster implements MasterApi {
   readonly known = new Map<VolumeId, readonly NodeLocation[]>()
   readonly beats: Heartbeat[] = []
+  /** As they were told, one list for each call. */
+  readonly recorded: (readonly DirtyRecord[])[] = []
+  writePolicy: WritePolicy = 'all'
   lookupCount = 0
   /** Streams that began. */
   streamCount = 0
@@ -23,18 +28,32 @@ export class FakeMaster implements MasterApi {
     epoch: 1,
     intervalMs: 1000,
     volumeSizeMaxBytes: 2 ** 30,
+    clusterId: '',
   }
   /** What calls fail with. */
   failure: StoreError | undefined
+  /** Awaited before a record is durable. */
+  beforeRecord: () => Promise<void> = async () => undefined
   #onBeat: (() => void) | undefined
+
+  get dirty(): readonly DirtyRecord[] {
+    return this.recorded.flat()
+  }
 
   async lookup(volumeIds: readonly VolumeId[]): Promise<readonly VolumeLocations[]> {
     this.lookupCount++
     if (this.failure !== undefined) throw this.failure
     return volumeIds.flatMap((volumeId) => {
       const locations = this.known.get(volumeId)
-      return locations === undefined ? [] : [{ volumeId, collection: '', locations }]
+      const entry = { volumeId, collection: '', writePolicy: this.writePolicy }
+      return locations === undefined ? [] : [{ ...entry, locations }]
     })
+  }
+
+  async recordDirty(records: readonly DirtyRecord[]): Promise<void> {
+    await this.beforeRecord()
+    if (this.failure !== undefined) throw this.failure
+    this.recorded.push(records)
   }
 
   async *watch(signal: AbortSignal): AsyncGenerator<LocationsUpdate> {
@@ -63,6 +82,7 @@ export class FakeMaster implements MasterApi {
   topology = refuse
   collections = refuse
   deleteCollection = refuse
+  configureCollection = refuse
   statistics = refuse
   status = refuse
   linkName = refuse

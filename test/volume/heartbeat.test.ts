@@ -1,13 +1,33 @@
 import { describe, expect, test } from 'vitest'
 import { StoreError } from '../../src/base/store-error.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
-import { HeartbeatLink } from '../../src/volume/heartbeat.ts'
+import { type Directories, HeartbeatLink } from '../../src/volume/heartbeat.ts'
 import { Prng } from '../support/prng.ts'
 import { vid } from '../support/test-store.ts'
 import { SIGNAL, toId } from '../support/volume-model.ts'
 import { LocalCluster, LocalNode } from './local-node.ts'
 
+interface TestDirectories extends Directories {
+  locations: { readonly clusterId: string }[]
+  readonly claimed: string[]
+}
+
+function directories(): TestDirectories {
+  const claimed: string[] = []
+  return {
+    locations: [{ clusterId: '' }, { clusterId: '' }],
+    claimed,
+    async claim(clusterId) {
+      claimed.push(clusterId)
+      this.locations = this.locations.map((old) => (old.clusterId === '' ? { clusterId } : old))
+    },
+  }
+}
+
 async function openLink() {
+  const errors: string[] = []
+  const logger = { ...silentLogger, error: (event: string) => void errors.push(event) }
+  const served = directories()
   const cluster = new LocalCluster()
   const node = await LocalNode.open(cluster, 1)
   const { clock, master } = cluster
@@ -16,8 +36,9 @@ async function openLink() {
     masterName: 'fake',
     reports: node.opened.reports,
     epochs: node.opened.epochs,
+    directories: served,
     clock,
-    logger: silentLogger,
+    logger,
     random: new Prng(1),
     location: () => node.location,
     inFlightCount: () => 0,
@@ -26,7 +47,7 @@ async function openLink() {
     await link[Symbol.asyncDispose]()
     await node[Symbol.asyncDispose]()
   }
-  return { cluster, clock, node, master, link, [Symbol.asyncDispose]: close }
+  return { cluster, errors, served, clock, node, master, link, [Symbol.asyncDispose]: close }
 }
 
 const ids = (volumes: readonly { readonly volumeId: number }[] = []) =>
@@ -173,5 +194,41 @@ describe('HeartbeatLink', () => {
     await node.api.sealVolume({ epoch: 1, volumeId: vid(4) }, SIGNAL)
     await clock.advance(6000)
     expect(master.beats.at(-1)?.highestNeedleId).toEqual(toId(2 ** 40))
+  })
+
+  test('claims directories without a cluster for the one of the leader, again and again', async () => {
+    await using test = await openLink()
+    const { clock, master, served } = test
+    served.locations = [{ clusterId: 'ours' }, { clusterId: '' }, { clusterId: 'theirs' }]
+    master.answer = { ...master.answer, isLeader: false, clusterId: 'ours' }
+    await clock.advance(3000)
+    expect(served.claimed).toEqual([])
+    master.answer = { ...master.answer, isLeader: true }
+    await clock.advance(5000)
+    expect(new Set(served.claimed)).toEqual(new Set(['ours']))
+    expect(test.link.isHeardByLeader).toBe(true)
+    expect(test.errors).toEqual([])
+  })
+
+  test('obeys no master while all directories belong to another cluster, and says so', async () => {
+    await using test = await openLink()
+    const { clock, master, node, served } = test
+    served.locations = [{ clusterId: 'theirs' }, { clusterId: 'others' }]
+    master.answer = { ...master.answer, epoch: 7, clusterId: 'ours' }
+    await clock.advance(5000)
+    expect(test.errors).toEqual(['heartbeat.directories_foreign'])
+    expect(test.link.isHeardByLeader).toBe(false)
+    expect(node.opened.epochs.highest).toBe(0)
+    await expect(node.allocate(3, '000', 7)).rejects.toMatchObject({
+      code: 'EPOCH_STALE',
+      message: expect.stringContaining('another cluster'),
+    })
+    expect(served.claimed).toEqual([])
+
+    served.locations = [{ clusterId: 'theirs' }, { clusterId: '' }]
+    await clock.advance(5000)
+    expect(new Set(served.claimed)).toEqual(new Set(['ours']))
+    expect(test.link.isHeardByLeader).toBe(true)
+    await node.allocate(3, '000', 7)
   })
 })

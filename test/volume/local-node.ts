@@ -1,19 +1,24 @@
 import { expect } from 'vitest'
 import { cookie, needleIdFromNumber, volumeId } from '../../src/base/ids.ts'
 import { parseReplicaPlacement } from '../../src/base/replica-placement.ts'
+import { StoreError } from '../../src/base/store-error.ts'
 import { TTL_NONE } from '../../src/base/ttl.ts'
 import type { NodeLocation } from '../../src/net/master-api.ts'
 import type { ConnectVolume, VolumeApi } from '../../src/net/volume-api.ts'
 import { DisposeStack } from '../../src/runtime/dispose-stack.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
+import { Metrics } from '../../src/runtime/metrics.ts'
 import { checkVolume } from '../../src/storage/check-volume.ts'
 import { Store } from '../../src/storage/store.ts'
+import { DirtyRecords } from '../../src/volume/dirty-records.ts'
 import { EpochFile } from '../../src/volume/epoch-file.ts'
 import { LocalVolume } from '../../src/volume/local-volume.ts'
 import { LocationCache } from '../../src/volume/location-cache.ts'
 import { NeedleService } from '../../src/volume/needle-service.ts'
 import { ReadCache } from '../../src/volume/read-cache.ts'
+import { type ReplicationCounts, replicationCounts } from '../../src/volume/volume-metrics.ts'
 import { VolumeReports } from '../../src/volume/volume-report.ts'
+import { WriteGate } from '../../src/volume/write-gate.ts'
 import { HookDisk } from '../support/hook-disk.ts'
 import { MemDisk } from '../support/mem-disk.ts'
 import { Prng } from '../support/prng.ts'
@@ -26,6 +31,14 @@ export const fid = (volume: number, needle: number, secret = 7) => ({
   volumeId: volumeId(volume),
   needleId: needleIdFromNumber(needle),
   cookie: cookie(secret),
+})
+
+export const vacuumCommand = (volume: number) => ({
+  epoch: 1,
+  volumeId: volumeId(volume),
+  dropsTombstones: false,
+  skipsDamage: false,
+  politeness: 0,
 })
 
 export const nodeAt = (port: number): NodeLocation => ({
@@ -43,7 +56,7 @@ export class LocalCluster {
   readonly nodes = new Map<string, VolumeApi>()
   readonly connect: ConnectVolume = ({ url }) => {
     const api = this.nodes.get(url)
-    if (api === undefined) throw new Error(`no server ${url}`)
+    if (api === undefined) throw new StoreError('UNAVAILABLE', `no server ${url}`)
     return api
   }
 }
@@ -104,9 +117,17 @@ export class LocalNode implements AsyncDisposable {
     const bytesMax = this.#cacheBytes
     const cache = bytesMax === 0 ? undefined : new ReadCache({ clock }, { bytesMax })
     const ownUrl = () => location.url
-    const needles = new NeedleService(
-      { ...parts, store, cluster: { locations, connect, ownUrl }, tokens: undefined, cache },
-      { isDurable: true, needsWriteToken: false },
+    const gate = opening.use(new WriteGate({ clock }, (volumeId) => locations.expire(volumeId)))
+    const counts = replicationCounts(new Metrics())
+    const dirty = opening.use(
+      new DirtyRecords({ master, clock, logger, ownUrl, counts: counts.dirty }),
+    )
+    const cluster = { locations, connect, ownUrl, dirty, counts }
+    const needles = opening.use(
+      new NeedleService(
+        { ...parts, store, gate, cluster, tokens: undefined, cache },
+        { isDurable: true, needsWriteToken: false },
+      ),
     )
     const reports = opening.use(
       new VolumeReports({ store, clock, logger, onDigest: () => undefined }),
@@ -117,6 +138,8 @@ export class LocalNode implements AsyncDisposable {
         needles,
         reports,
         epochs,
+        gate,
+        clock,
         logger,
         connect,
         readTokens: undefined,
@@ -126,7 +149,9 @@ export class LocalNode implements AsyncDisposable {
       }),
     )
     this.#cluster.nodes.set(location.url, api)
-    this.#open = { store, needles, reports, epochs, api, cache, owned: opening.move() }
+    const owned = opening.move()
+    const more = { counts, dirty, owned }
+    this.#open = { store, needles, gate, reports, epochs, api, cache, ...more }
   }
 
   async close(): Promise<void> {
@@ -183,10 +208,13 @@ export class LocalNode implements AsyncDisposable {
 interface Opened {
   readonly store: Store
   readonly needles: NeedleService
+  readonly gate: WriteGate
   readonly reports: VolumeReports
   readonly epochs: EpochFile
   readonly api: LocalVolume
   readonly cache: ReadCache | undefined
+  readonly counts: ReplicationCounts
+  readonly dirty: DirtyRecords
   readonly owned: DisposeStack
 }
 
@@ -207,4 +235,14 @@ export async function collect<Item>(items: AsyncIterable<Item>): Promise<Item[]>
   const all: Item[] = []
   for await (const item of items) all.push(item)
   return all
+}
+
+/** A server some of whose methods are others. */
+export function changedPeer(api: VolumeApi, changes: Partial<VolumeApi>): VolumeApi {
+  return new Proxy(api, {
+    get(target, name) {
+      const member: unknown = Reflect.get(name in changes ? changes : target, name)
+      return typeof member === 'function' ? member.bind(target) : member
+    },
+  })
 }

@@ -2,6 +2,8 @@ import { describe, expect, test } from 'vitest'
 import { parseReplicaPlacement } from '../../src/base/replica-placement.ts'
 import { parseTtl, TTL_NONE } from '../../src/base/ttl.ts'
 import { MIB } from '../../src/base/units.ts'
+import { yieldTurn } from '../../src/runtime/yield-turn.ts'
+import { Prng, seeds } from '../support/prng.ts'
 import { vid } from '../support/test-store.ts'
 import { SIGNAL } from '../support/volume-model.ts'
 import { collect, fid, LocalCluster, LocalNode } from './local-node.ts'
@@ -12,7 +14,13 @@ async function openNode() {
   return { cluster, node }
 }
 
-const command = { epoch: 1, volumeId: vid(3) }
+const command = {
+  epoch: 1,
+  volumeId: vid(3),
+  dropsTombstones: true,
+  skipsDamage: false,
+  politeness: 0,
+}
 
 describe('allocateVolume', () => {
   test('gives the volume its collection, placement and time to live', async () => {
@@ -163,6 +171,201 @@ describe('vacuumVolume', () => {
     await expect(collect(node.api.vacuumVolume(command, SIGNAL))).rejects.toMatchObject({
       code: 'VOLUME_NOT_FOUND',
     })
+  })
+})
+
+describe('vacuumVolume as it is told to', () => {
+  test('tombstones stay until every copy is said to know of them', async () => {
+    const { node } = await openNode()
+    await using _node = node
+    await node.allocate(3)
+    for (let needle = 1; needle <= 10; needle++) await node.put(3, needle, 'x'.repeat(100))
+    await node.delete(3, 4)
+    const state = async () => {
+      const [stat] = await node.api.statNeedles(vid(3), [fid(3, 4).needleId], SIGNAL)
+      return stat?.state
+    }
+    await collect(node.api.vacuumVolume({ ...command, dropsTombstones: false }, SIGNAL))
+    expect(await state()).toBe('deleted')
+    await collect(node.api.vacuumVolume(command, SIGNAL))
+    expect(await state()).toBe('absent')
+  })
+
+  test('damage that no live needle needs is left out only when asked for', async () => {
+    const { node } = await openNode()
+    await using _node = node
+    await node.allocate(3)
+    await node.put(3, 1, 'overwritten one')
+    await node.put(3, 1, 'the newer one')
+    const at = node.disk.contents('/a/3.dat').indexOf('overwritten one')
+    // In the length of the record: nothing behind it can be found by going from one to the next.
+    node.disk.flipBit('/a/3.dat', at - 6, 6)
+    await expect(collect(node.api.vacuumVolume(command, SIGNAL))).rejects.toMatchObject({
+      code: expect.stringMatching(/^(VOLUME_DAMAGED|NEEDLE_CORRUPT)$/),
+    })
+    await collect(node.api.vacuumVolume({ ...command, skipsDamage: true }, SIGNAL))
+    expect(await node.read(3, 1)).toBe('the newer one')
+  })
+})
+
+describe('freezeVolume', () => {
+  const freeze = (node: LocalNode, forMs: number) =>
+    node.api.freezeVolume({ epoch: 1, volumeId: vid(3), forMs }, SIGNAL)
+
+  test('holds back writes until it is thawed; what was answered is in the extent', async () => {
+    const { cluster, node } = await openNode()
+    await using _node = node
+    await node.allocate(3)
+    const before = Array.from({ length: 50 }, (_, index) => node.put(3, index + 1, 'x'))
+    const extent = await freeze(node, 5_000)
+    await Promise.all(before)
+    expect(extent).toEqual(node.opened.store.get(vid(3)).volume.extent)
+    expect(await node.api.digestVolume(vid(3), SIGNAL)).toMatchObject({
+      ...extent,
+      liveNeedles: 50,
+    })
+    let doneCount = 0
+    const count = () => doneCount++
+    const writing = [node.put(3, 100, 'later').then(count), node.delete(3, 1).then(count)]
+    await cluster.clock.advance(4_000)
+    expect(doneCount).toBe(0)
+    expect(await node.read(3, 1)).toBe('x')
+    expect(await freeze(node, 5_000)).toEqual(extent)
+    await cluster.clock.advance(4_000)
+    expect(doneCount).toBe(0)
+    expect(await freeze(node, 0)).toEqual(extent)
+    await Promise.all(writing)
+    expect(await node.read(3, 100)).toBe('later')
+  })
+
+  test('ends by itself', async () => {
+    const { cluster, node } = await openNode()
+    await using _node = node
+    await node.allocate(3)
+    await freeze(node, 2_000)
+    const writing = node.put(3, 1, 'one')
+    await cluster.clock.advance(2_000)
+    await writing
+    expect(await node.read(3, 1)).toBe('one')
+  })
+
+  test('repairs go on meanwhile', async () => {
+    const { node } = await openNode()
+    await using _node = node
+    await node.allocate(3)
+    await node.put(3, 1, 'one')
+    await freeze(node, 5_000)
+    const needleIds = [fid(3, 1).needleId]
+    await node.api.deleteNeedles({ epoch: 1, volumeId: vid(3), needleIds }, SIGNAL)
+    await freeze(node, 0)
+    await expect(node.read(3, 1)).rejects.toMatchObject({ code: 'NEEDLE_NOT_FOUND' })
+  })
+
+  test('of a volume that is then removed tells the writes so', async () => {
+    const { node } = await openNode()
+    await using _node = node
+    await node.allocate(3)
+    const expected = await freeze(node, 5_000)
+    const writing = expect(node.put(3, 1, 'one')).rejects.toMatchObject({
+      code: 'VOLUME_NOT_FOUND',
+    })
+    await node.api.deleteVolume({ epoch: 1, volumeId: vid(3), expected }, SIGNAL)
+    await writing
+  })
+
+  test('refuses the master of the past, a volume that is not here, and less than no time', async () => {
+    const { node } = await openNode()
+    await using _node = node
+    await expect(freeze(node, 1_000)).rejects.toMatchObject({ code: 'VOLUME_NOT_FOUND' })
+    await node.allocate(3, '000', 4)
+    await expect(freeze(node, 1_000)).rejects.toMatchObject({ code: 'EPOCH_STALE' })
+    const command = { epoch: 4, volumeId: vid(3), forMs: -1 }
+    await expect(node.api.freezeVolume(command, SIGNAL)).rejects.toMatchObject({
+      code: 'REQUEST_INVALID',
+    })
+  })
+})
+
+describe('deleteVolume of what is expected', () => {
+  test('removes it only if nothing was written since', async () => {
+    const { node } = await openNode()
+    await using _node = node
+    await node.allocate(3)
+    await node.put(3, 1, 'one')
+    const { volume } = node.opened.store.get(vid(3))
+    const expected = volume.extent
+    await node.put(3, 2, 'two')
+    const remove = () => node.api.deleteVolume({ epoch: 1, volumeId: vid(3), expected }, SIGNAL)
+    await expect(remove()).rejects.toMatchObject({ code: 'VOLUME_CHANGED' })
+    expect(await node.read(3, 2)).toBe('two')
+    await node.put(3, 3, 'three')
+    await collect(node.api.vacuumVolume(command, SIGNAL))
+    const other = { ...volume.extent, compactionRevision: 0 }
+    const removing = node.api.deleteVolume({ epoch: 1, volumeId: vid(3), expected: other }, SIGNAL)
+    await expect(removing).rejects.toMatchObject({ code: 'VOLUME_CHANGED' })
+    await node.api.deleteVolume({ epoch: 1, volumeId: vid(3), expected: volume.extent }, SIGNAL)
+    await expect(node.read(3, 1)).rejects.toMatchObject({ code: 'VOLUME_NOT_FOUND' })
+  })
+
+  // Goal: a put is acknowledged, or the volume is removed; never both.
+  test.each(seeds(40))('a write at the same moment (seed %d)', async (seed) => {
+    const prng = new Prng(seed)
+    const { node } = await openNode()
+    await using _node = node
+    await node.allocate(3)
+    await node.put(3, 1, 'one')
+    const expected = node.opened.store.get(vid(3)).volume.extent
+    const writing = (async () => {
+      for (let turn = prng.below(6); turn > 0; turn--) await yieldTurn()
+      await node.put(3, 2, 'two')
+    })()
+    for (let turn = prng.below(6); turn > 0; turn--) await yieldTurn()
+    const removing = node.api.deleteVolume({ epoch: 1, volumeId: vid(3), expected }, SIGNAL)
+    const [written, removed] = await Promise.allSettled([writing, removing])
+    expect(written.status === 'fulfilled').toBe(removed.status === 'rejected')
+    if (written.status === 'fulfilled') expect(await node.read(3, 2)).toBe('two')
+  })
+
+  test.each(seeds(40))('a power cut: it is there, whole, or gone (seed %d)', async (seed) => {
+    const cluster = new LocalCluster()
+    await using node = await LocalNode.open(cluster, 1, { seed })
+    await node.allocate(3)
+    await node.put(3, 1, 'one')
+    const expected = node.opened.store.get(vid(3)).volume.extent
+    node.disk.cutPowerAfter(new Prng(seed).between(1, 8))
+    const isDone = await node.api
+      .deleteVolume({ epoch: 1, volumeId: vid(3), expected }, SIGNAL)
+      .then(
+        () => true,
+        () => false,
+      )
+    await node.cutPower()
+    const isThere = node.opened.store.find(vid(3)) !== undefined
+    if (isDone) expect(isThere).toBe(false)
+    if (isThere) expect(await node.read(3, 1)).toBe('one')
+    expect(node.opened.store.quarantine).toEqual([])
+  })
+})
+
+describe('reports', () => {
+  test('say how often a volume is asked, and whose its directory is', async () => {
+    const { cluster, node } = await openNode()
+    await using _node = node
+    await node.allocate(3)
+    await node.put(3, 1, 'one')
+    expect(await node.api.volumeStatus(vid(3), SIGNAL)).toMatchObject({ requestsPerS: 0 })
+    for (let second = 0; second < 120; second++) {
+      for (let count = 0; count < 10; count++) await node.read(3, 1)
+      await cluster.clock.advance(1_000)
+    }
+    const { requestsPerS } = await node.api.volumeStatus(vid(3), SIGNAL)
+    expect(requestsPerS).toBeGreaterThan(5)
+    expect(requestsPerS).toBeLessThan(12)
+    expect((await node.api.serverStatus(SIGNAL)).disks).toMatchObject([{ clusterId: '' }])
+    await node.opened.store.claim('0f0e0d0c-1111-4222-8333-444455556666')
+    expect((await node.api.serverStatus(SIGNAL)).disks).toMatchObject([
+      { clusterId: '0f0e0d0c-1111-4222-8333-444455556666' },
+    ])
   })
 })
 

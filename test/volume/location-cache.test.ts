@@ -39,6 +39,7 @@ class WatchedMaster extends FakeMaster {
 const held = (volumeId: VolumeId, locations: readonly NodeLocation[]) => ({
   volumeId,
   collection: '',
+  writePolicy: 'all' as const,
   locations,
 })
 
@@ -118,5 +119,44 @@ describe('LocationCache', () => {
     impatient.abort()
     await expect(given).rejects.toMatchObject({ code: 'CANCELLED' })
     expect(await patient).toEqual(['node:1'])
+  })
+
+  test('what has expired is asked for again, and an answer that was on its way counts no more', async () => {
+    await using test = await openCache()
+    const { master, cache, locate } = test
+    await master.tell({ isSnapshot: true, volumes: [held(vid(3), [nodeAt(1)])] })
+    cache.expire(vid(3))
+    const lookup = master.lookup.bind(master)
+    let answer: () => void = () => undefined
+    const answered = new Promise<void>((resolve) => {
+      answer = resolve
+    })
+    master.known.set(vid(3), [nodeAt(1)])
+    master.lookup = async (ids) => {
+      const old = await lookup(ids)
+      await answered
+      return old
+    }
+    const early = locate(3)
+    master.lookup = lookup
+    master.known.set(vid(3), [nodeAt(1), nodeAt(2)])
+    cache.expire(vid(3))
+    expect(await locate(3)).toEqual(['node:1', 'node:2'])
+    answer()
+    expect(await early).toEqual(['node:1'])
+    expect(await locate(3)).toEqual(['node:1', 'node:2'])
+    expect(master.lookupCount).toBe(2)
+  })
+
+  test('an expired place is used on while the master is away', async () => {
+    await using test = await openCache()
+    const { master, cache, locate } = test
+    await master.tell({ isSnapshot: true, volumes: [held(vid(3), [nodeAt(1)])] })
+    cache.expire(vid(3))
+    master.failure = new StoreError('UNAVAILABLE', 'gone')
+    expect(await locate(3)).toEqual(['node:1'])
+    master.failure = undefined
+    master.known.set(vid(3), [nodeAt(2)])
+    expect(await locate(3)).toEqual(['node:2'])
   })
 })

@@ -4,7 +4,7 @@ import { ReadBuffer } from '../../src/storage/read-buffer.ts'
 import { Prng, seeds } from '../support/prng.ts'
 import { vid } from '../support/test-store.ts'
 import { SIGNAL } from '../support/volume-model.ts'
-import { collect, fid, LocalCluster, LocalNode, readText } from './local-node.ts'
+import { collect, fid, LocalCluster, LocalNode, readText, vacuumCommand } from './local-node.ts'
 
 const into = new ReadBuffer(64 * KIB)
 
@@ -104,7 +104,7 @@ describe('the read cache', () => {
         await node.delete(3, needle)
         model.delete(needle)
       } else if (choice < 44) {
-        await collect(node.api.vacuumVolume({ epoch: 1, volumeId: vid(3) }, SIGNAL))
+        await collect(node.api.vacuumVolume(vacuumCommand(3), SIGNAL))
       } else if (choice < 46) {
         await reading
         await node.close()

@@ -17,7 +17,7 @@ import { Prng } from '../support/prng.ts'
 import { vid } from '../support/test-store.ts'
 import { SIGNAL } from '../support/volume-model.ts'
 import { FakeMaster } from './fake-master.ts'
-import { collect, fid, readText } from './local-node.ts'
+import { collect, fid, readText, vacuumCommand } from './local-node.ts'
 
 const secret = Buffer.alloc(32, 7)
 const parts = { clock: systemClock, logger: silentLogger, random: new Prng(2) }
@@ -117,7 +117,7 @@ describe('two servers over the net', () => {
       const request = { fileId: fid(3, needle), data, metadata: {}, writeToken: '' }
       await first.put({ ...request, isReplica: false }, SIGNAL)
     }
-    const command = { epoch: 1, volumeId: vid(3), collection: '', source }
+    const command = { ...vacuumCommand(3), collection: '', source, replacesBad: false }
     const reports = await collect(second.copyVolume(command, SIGNAL))
     expect(reports.at(-1)).toMatchObject({ isDone: true })
     expect((await readText(second, 3, 20)).length).toBe(300_000)
@@ -141,5 +141,97 @@ describe('two servers over the net', () => {
     await expect(stranger.allocateVolume(allocation, SIGNAL)).rejects.toMatchObject({
       code: 'UNAUTHENTICATED',
     })
+  })
+
+  test('answer reads over HTTP also where their own copy is bad', async () => {
+    await using cluster = await openServers(2)
+    const { servers, apis, master } = cluster
+    const [first, second] = apis
+    const [server] = servers
+    if (first === undefined || second === undefined || server === undefined) throw new Error('two')
+    for (const api of apis) await api.allocateVolume(allocation, SIGNAL)
+    master.known.set(
+      vid(3),
+      servers.map(({ server }) => server.location),
+    )
+    const metadata = { name: 'a.odd', mime: 'application/x-odd', lastModifiedS: 1_700_000_000 }
+    const put = (needle: number, data: Buffer) =>
+      first.put(
+        { fileId: fid(3, needle), data, metadata, writeToken: '', isReplica: false },
+        SIGNAL,
+      )
+    const small = Buffer.from('the right bytes')
+    const large = Buffer.alloc(5_000_000, 'many right bytes ')
+    await put(1, small)
+    await put(2, large)
+    const smallAt = 8 + 16 + 4 + 2
+    const largeAt = 3_000_000
+    for (const at of [smallAt, largeAt]) server.disk.flipBit('/a/3.dat', at, 3)
+
+    const url = (needle: number, query = '') =>
+      `http://${server.server.location.url}/3,0${needle}00000007${query}`
+    const good = await fetch(`http://${servers[1]?.server.location.url}/3,0100000007`)
+    const mended = await fetch(url(1))
+    expect(await mended.text()).toBe('the right bytes')
+    for (const name of ['content-type', 'content-length', 'etag', 'last-modified']) {
+      expect(mended.headers.get(name), name).toBe(good.headers.get(name))
+    }
+    expect((await fetch(url(1), { method: 'HEAD' })).status).toBe(200)
+    const range = { headers: { range: 'bytes=4-8' } }
+    expect(await (await fetch(url(1), range)).text()).toBe('right')
+    // Another server wants to know what is in this copy.
+    expect((await fetch(url(1, '?proxied=true'))).status).not.toBe(200)
+
+    // A range is checked before it is sent; of the whole it shows when most of it has been sent.
+    const inside = { headers: { range: `bytes=${largeAt - 50}-${largeAt + 49}` } }
+    const part = await fetch(url(2), inside)
+    expect(part.status).toBe(206)
+    const partBytes = Buffer.from(await part.arrayBuffer())
+    expect(partBytes.equals(large.subarray(largeAt - 50, largeAt + 50))).toBe(true)
+    await expect(fetch(url(2)).then((answer) => answer.arrayBuffer())).rejects.toThrow()
+    const whole = await fetch(url(2))
+    expect(whole.status).toBe(200)
+    expect(Buffer.from(await whole.arrayBuffer()).equals(large)).toBe(true)
+
+    await expect.poll(() => master.dirty.length).toBe(2)
+    const kinds = master.dirty.map(({ kind, needleId }) => `${kind} ${needleId.lo}`).sort()
+    expect(kinds).toEqual(['check 1', 'check 2'])
+    expect(await server.server.metrics.text()).toContain(
+      'hayloft_dirty_records_total{kind="check"} 2',
+    )
+    for (const at of [smallAt, largeAt]) server.disk.flipBit('/a/3.dat', at, 3)
+  })
+
+  test('find the chunks of a large file in another copy of its list, when it is deleted', async () => {
+    await using cluster = await openServers(2)
+    const { servers, apis, master } = cluster
+    const [first] = apis
+    const [server] = servers
+    if (first === undefined || server === undefined) throw new Error('two')
+    for (const api of apis) await api.allocateVolume(allocation, SIGNAL)
+    master.known.set(
+      vid(3),
+      servers.map(({ server }) => server.location),
+    )
+    const base = { writeToken: '', isReplica: false }
+    const chunks = [{ fid: '3,0200000007', offset: 0, size: 5 }]
+    const manifest = Buffer.from(JSON.stringify({ name: 'a', size: 5, chunks }))
+    const isManifest = { metadata: { isChunkManifest: true } }
+    await first.put({ ...base, ...isManifest, fileId: fid(3, 1), data: manifest }, SIGNAL)
+    await first.put(
+      { ...base, metadata: {}, fileId: fid(3, 2), data: Buffer.from('chunk') },
+      SIGNAL,
+    )
+    const { url } = server.server.location
+    expect(await (await fetch(`http://${url}/3,0100000007`)).text()).toBe('chunk')
+    server.disk.flipBit('/a/3.dat', 8 + 16 + 4 + 2, 3)
+    expect(await (await fetch(`http://${url}/3,0100000007`)).text()).toBe('chunk')
+    const deleted = await fetch(`http://${url}/3,0100000007`, { method: 'DELETE' })
+    expect(await deleted.json()).toEqual({ size: 5 })
+    for (const api of apis) {
+      for (const needle of [1, 2]) {
+        await expect(readText(api, 3, needle)).rejects.toMatchObject({ code: 'NEEDLE_NOT_FOUND' })
+      }
+    }
   })
 })

@@ -5,10 +5,12 @@ import { StoreError } from '../../base/store-error.ts'
 import type { Cluster } from '../cluster.ts'
 import { addClusterOptions, type ClusterFlags } from '../cluster-options.ts'
 import type { CliContext } from '../context.ts'
+import { copiesLines } from '../copies-report.ts'
 import { EXIT } from '../exit.ts'
 import { readFileAddress } from '../file-address.ts'
 
 interface LookupFlags extends ClusterFlags {
+  readonly copies?: boolean
   readonly json?: boolean
 }
 
@@ -27,6 +29,7 @@ export function registerLookup(
     .command('lookup')
     .description('Tell which servers hold a volume, a file or a named file.')
     .argument('<what>', 'volume id, file id, or the name of a named file')
+    .option('--copies', 'all copies of the volume, also those out of reach and those left out')
     .option('--json', 'print one JSON document')
   addClusterOptions(command).action(async (what: string, flags: LookupFlags) => {
     finish(await lookup(context, what, flags))
@@ -38,6 +41,12 @@ async function lookup(context: CliContext, what: string, flags: LookupFlags): Pr
   const { openCluster } = await import('../cluster.ts')
   await using cluster = await openCluster(context, flags)
   const { volumeId, fileId } = await find(cluster, what, signal)
+  if (flags.copies === true) {
+    const facts = await cluster.jobs.volumeFacts(volumeId, signal)
+    if (flags.json === true) await out.line(JSON.stringify(facts))
+    else for (const line of copiesLines(facts)) await out.line(line)
+    return EXIT.done
+  }
   const [volume] = await cluster.master.lookup([volumeId], signal)
   if (volume === undefined || volume.locations.length === 0) {
     throw new StoreError('VOLUME_NOT_FOUND', `no server holds volume ${volumeId} now`)

@@ -2,9 +2,10 @@ import type { Command } from 'commander'
 import { readClusterSecret } from '../../net/cluster-secret.ts'
 import type { CliContext } from '../context.ts'
 import { addDaemonOptions, type DaemonFlags, openDaemonLogger, runDaemon } from '../daemon.ts'
+import { addRepairOptions, type RepairFlags, readRepairSettings } from '../repair-options.ts'
 import { addTlsOptions, readTlsKeys, type TlsFlags } from '../tls-options.ts'
 
-interface MasterFlags extends DaemonFlags, TlsFlags {
+interface MasterFlags extends DaemonFlags, RepairFlags, TlsFlags {
   readonly dir: string
   readonly ip: string
   readonly publicHost?: string
@@ -44,6 +45,7 @@ export function registerMaster(
     .option('--volume-size <size>', 'a volume is full at this size', '30GiB')
     .option('--write-tokens', 'give out tokens for writes')
     .option('--read-tokens', 'give out tokens for reads')
+  addRepairOptions(command)
   addTlsOptions(addDaemonOptions(command)).action(async (flags: MasterFlags) => {
     finish(await runMaster(context, flags))
   })
@@ -55,7 +57,7 @@ async function runMaster(context: CliContext, flags: MasterFlags): Promise<numbe
   const { secretFile } = flags
   // Loaded when it is run: other commands start sooner without it.
   const { readMasterConfig } = await import('../../master/config.ts')
-  const { MasterServer } = await import('../../master/master-server.ts')
+  const { startMaster } = await import('../../server/start-master.ts')
   const config = readMasterConfig({
     dir: flags.dir,
     host: flags.ip,
@@ -67,13 +69,15 @@ async function runMaster(context: CliContext, flags: MasterFlags): Promise<numbe
     volumeSizeMaxBytes: flags.volumeSize,
     needsWriteTokens: flags.writeTokens === true,
     needsReadTokens: flags.readTokens === true,
+    repair: readRepairSettings(flags),
+    standby: flags.standby === true,
     secret: secretFile === undefined ? undefined : await readClusterSecret(disk, secretFile),
     tls: await readTlsKeys(disk, flags),
   })
   return await runDaemon(
     context,
     logger,
-    (signal) => MasterServer.open({ disk, clock, random, logger }, config, signal),
+    (signal) => startMaster({ disk, clock, random, logger }, config, signal),
     ({ location, secretFile: made }) => {
       const secret = secretFile ?? made
       return [

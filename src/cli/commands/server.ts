@@ -2,10 +2,11 @@ import type { Command } from 'commander'
 import type { RunningServer } from '../../server/start-server.ts'
 import type { CliContext } from '../context.ts'
 import { addDaemonOptions, type DaemonFlags, openDaemonLogger, runDaemon } from '../daemon.ts'
+import { addRepairOptions, type RepairFlags, readRepairSettings } from '../repair-options.ts'
 import { readChoice, readCount, readList, readPort } from '../setting-values.ts'
 import { addTlsOptions, readTlsKeys, type TlsFlags } from '../tls-options.ts'
 
-interface ServerFlags extends DaemonFlags, TlsFlags {
+interface ServerFlags extends DaemonFlags, RepairFlags, TlsFlags {
   readonly dir: string
   readonly volumeServers: string
   readonly ip: string
@@ -58,6 +59,7 @@ export function registerServer(
     .option('--threads <count>', 'threads for HTTP beside the one that owns the volumes', '0')
     .option('--write-tokens', 'writes need a token of the master')
     .option('--read-tokens', 'reads need a token of the master')
+  addRepairOptions(command)
   addTlsOptions(addDaemonOptions(command)).action(async (flags: ServerFlags) => {
     finish(await serve(context, flags))
   })
@@ -83,6 +85,8 @@ async function serve(context: CliContext, flags: ServerFlags): Promise<number> {
     threads: readCount('--threads', flags.threads, { min: 0, max: THREADS_MAX }),
     needsWriteTokens: flags.writeTokens === true,
     needsReadTokens: flags.readTokens === true,
+    repair: readRepairSettings(flags),
+    isStandby: flags.standby === true,
     tls: await readTlsKeys(context.disk, flags),
     logger,
   }

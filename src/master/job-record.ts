@@ -1,0 +1,71 @@
+import { formatReplicaPlacement } from '../base/replica-placement.ts'
+import type { JobRequest, JobState, JobView } from '../net/jobs-api.ts'
+import type { JobRecord } from './job-rows.ts'
+
+export interface QueueRequest extends JobRequest {
+  /** Higher goes first. */
+  readonly risk: number
+  /** Data centre. */
+  readonly queue: string
+  /** By an operator or another job, not by the scheduler. */
+  readonly isAsked: boolean
+}
+
+export type JobSubject = Pick<JobRequest, 'kind' | 'target'>
+
+/** The same text for the same work. */
+export function subjectKey({ kind, target }: JobSubject): string {
+  const { volumeId, node, toNode, collection, replication, isDeep, acceptNode } = target
+  const placement = replication === undefined ? undefined : formatReplicaPlacement(replication)
+  const parts = [volumeId, node, toNode, collection, placement, isDeep === true, acceptNode]
+  return `${kind} ${JSON.stringify(parts)}`
+}
+
+export function newJob(id: number, request: QueueRequest, createdAtMs: number): JobRecord {
+  const { kind, target, reason, risk, queue, isAsked } = request
+  return {
+    id,
+    kind,
+    target,
+    reason,
+    state: 'waiting',
+    order: undefined,
+    risk,
+    queue,
+    isAsked,
+    progress: { phase: '', done: 0, total: 0, unit: 'volumes' },
+    cursor: '',
+    attempts: 0,
+    failures: 0,
+    createdAtMs,
+    startedAtMs: 0,
+    endedAtMs: 0,
+    notBeforeMs: 0,
+    worker: '',
+    token: '',
+    error: '',
+    summary: '',
+  }
+}
+
+export function hasEnded({ state }: Pick<JobRecord, 'state'>): boolean {
+  return state === 'done' || state === 'failed' || state === 'cancelled'
+}
+
+/** What was ordered while it ran takes effect when it is let go. */
+export function afterOrder({ order }: JobRecord): JobState | undefined {
+  if (order === undefined || order === 'resume') return undefined
+  return order === 'pause' ? 'paused' : 'cancelled'
+}
+
+export function viewOf(job: JobRecord): JobView {
+  const {
+    order: _order,
+    cursor: _cursor,
+    failures: _failures,
+    token: _token,
+    isAsked: _isAsked,
+    ...view
+  } = job
+  return view
+}

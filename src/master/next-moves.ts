@@ -1,0 +1,133 @@
+import type { VolumeId } from '../base/ids.ts'
+import { isStoreError, StoreError } from '../base/store-error.ts'
+import type { ChooseTargetRequest, NextMove, VolumeFacts } from '../net/jobs-api.ts'
+import type { NodeLocation } from '../net/master-api.ts'
+import type { Random } from '../runtime/random.ts'
+import { isBad } from './assess.ts'
+import { chooseTarget, unmetPlacement } from './placement.ts'
+import { type BalanceVolume, planNextMove } from './rebalance-plan.ts'
+import type { RepairView } from './repair-view.ts'
+
+export interface NextMovesParts {
+  readonly view: RepairView
+  readonly random: Random
+  /** Whether some job runs on a volume, or is to move it, as of now. */
+  readonly busyTest: () => (volumeId: VolumeId) => boolean
+}
+
+/** Chooses what goes where. It decides upon the present moment, and remembers nothing. */
+export class NextMoves {
+  readonly #parts: NextMovesParts
+  readonly #spread: number
+
+  constructor(parts: NextMovesParts, options: { readonly spread: number }) {
+    this.#parts = parts
+    this.#spread = options.spread
+  }
+
+  /** @throws {StoreError} PLACEMENT_IMPOSSIBLE, NO_WRITABLE_VOLUME. */
+  target(
+    facts: VolumeFacts,
+    { replaces, excluded }: Pick<ChooseTargetRequest, 'replaces' | 'excluded'>,
+  ): NodeLocation {
+    const { view, random } = this.#parts
+    const bytes = Math.max(0, ...facts.members.map(({ report }) => report?.datBytes ?? 0))
+    const servers = view.servers(bytes)
+    const isOut = (copy: VolumeFacts['members'][number]) =>
+      copy.directoryId === replaces || copy.isLost
+    const kept = facts.members.filter((copy) => !isOut(copy)).map(({ location }) => location)
+    // One that is lost since its server does not have it any more may be made there anew.
+    const holders = facts.members.filter((copy) => copy.report !== undefined || !copy.isLost)
+    const out = new Set([...excluded, ...holders.map(({ location }) => location.url)])
+    const strays = facts.strays.map(({ location }) => location.url)
+    const options = {
+      replication: facts.replication,
+      isBroken: (url: string, otherUrl: string) => view.isCut(url, otherUrl),
+    }
+    const choose = (more: readonly string[]) =>
+      chooseTarget(kept, servers, { ...options, excluded: new Set([...out, ...more]) }, random)
+    try {
+      return choose(strays).location
+    } catch (error) {
+      // A copy that does not count is in the way there, and is replaced.
+      const isFull = isStoreError(error, 'PLACEMENT_IMPOSSIBLE', 'NO_WRITABLE_VOLUME')
+      if (!isFull || strays.length === 0) throw error
+      return choose([]).location
+    }
+  }
+
+  /** Undefined: nothing is worth moving. */
+  rebalance(all: Iterable<VolumeFacts>): NextMove | undefined {
+    const { view } = this.#parts
+    const isBusy = this.#parts.busyTest()
+    const nodes = view.nodes().filter((node) => node.isUp && !node.isSpared)
+    const volumes: BalanceVolume[] = []
+    for (const facts of all) {
+      const { volumeId, replication, members } = facts
+      if (!isWhole(facts) || isBusy(volumeId)) continue
+      const reports = members.flatMap(({ report }) => report ?? [])
+      volumes.push({
+        volumeId,
+        replication,
+        sizeBytes: Math.max(...reports.map(({ datBytes }) => datBytes)),
+        requestsPerS: Math.max(...reports.map(({ requestsPerS }) => requestsPerS)),
+        members: members.map(({ location }) => location),
+      })
+    }
+    return planNextMove(nodes, volumes, { spread: this.#spread })
+  }
+
+  /**
+   * Undefined: no copy that counts is on the server any more.
+   *
+   * @throws {StoreError} VOLUME_BUSY: those that are left are being worked on.
+   * PLACEMENT_IMPOSSIBLE, NO_WRITABLE_VOLUME: none of them can go anywhere.
+   */
+  evacuate(all: Iterable<VolumeFacts>, url: string): NextMove | undefined {
+    const isBusy = this.#parts.busyTest()
+    let busyCount = 0
+    let failure: unknown
+    for (const facts of all) {
+      const copy = facts.members.find((member) => member.location.url === url)
+      if (facts.isDeleted || copy === undefined || copy.isLost) continue
+      if (isBusy(facts.volumeId) || copy.report === undefined || isBad(copy.report)) {
+        busyCount++ // A bad copy is made anew elsewhere by its repair.
+        continue
+      }
+      try {
+        const to = this.target(facts, { replaces: copy.directoryId, excluded: [url] })
+        return { volumeId: facts.volumeId, from: copy.location, to }
+      } catch (error) {
+        failure ??= error
+      }
+    }
+    if (failure !== undefined) throw failure
+    if (busyCount === 0) return undefined
+    throw new StoreError('VOLUME_BUSY', `${busyCount} volumes of ${url} are being worked on`)
+  }
+
+  /** The move that brings a volume with enough copies to the places it should have. */
+  placement(facts: VolumeFacts): NextMove | undefined {
+    if (!isWhole(facts)) return undefined
+    const { replication, members, volumeId } = facts
+    for (const copy of members) {
+      const kept = members.filter((member) => member !== copy).map(({ location }) => location)
+      try {
+        const to = this.target(facts, { replaces: copy.directoryId, excluded: [] })
+        if (unmetPlacement([...kept, to], replication) !== undefined) continue
+        return { volumeId, from: copy.location, to }
+      } catch (error) {
+        if (!isStoreError(error, 'PLACEMENT_IMPOSSIBLE', 'NO_WRITABLE_VOLUME')) throw error
+      }
+    }
+    return undefined
+  }
+}
+
+/** Every copy that counts is there and healthy, and they are the same as far as anybody knows. */
+function isWhole({ isDeleted, members, dirtyCount }: VolumeFacts): boolean {
+  if (isDeleted || dirtyCount > 0 || members.length === 0) return false
+  return members.every(
+    ({ isUp, isLost, report }) => isUp && !isLost && report !== undefined && !isBad(report),
+  )
+}

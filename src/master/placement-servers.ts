@@ -1,0 +1,37 @@
+import { roomBytes } from './assigned-bytes.ts'
+import type { ClusterState } from './cluster-state.ts'
+import type { PlacementServer } from './placement.ts'
+import type { NodeView } from './topology.ts'
+
+/** A server that is up and can be given something new. */
+export function takesVolumes(state: ClusterState, node: NodeView): boolean {
+  return node.state === 'up' && !state.standings.isSpared(node.location.url)
+}
+
+/**
+ * Servers that can take a copy of an existing volume. Load is the number of volumes for each disk.
+ * A disk with less room than `roomMinBytes`, what the copy needs, does not count.
+ */
+export function placementServers(
+  state: ClusterState,
+  options: { readonly roomMinBytes: number },
+): PlacementServer[] {
+  const servers: PlacementServer[] = []
+  for (const node of state.topology.nodes) {
+    if (!takesVolumes(state, node)) continue
+    const { url } = node.location
+    let most = 0
+    let room = 0
+    for (const disk of node.disks) {
+      most = Math.max(most, roomBytes(disk))
+      room += roomBytes(disk)
+    }
+    const left = Math.max(0, room - state.assigned.ofNode(url))
+    servers.push({
+      location: node.location,
+      roomBytes: most >= options.roomMinBytes ? left : 0,
+      load: Math.floor(node.volumes.size / Math.max(1, node.disks.length)),
+    })
+  }
+  return servers
+}

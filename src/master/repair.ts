@@ -1,0 +1,137 @@
+import type { VolumeId } from '../base/ids.ts'
+import type { Coordinator } from '../metadata/coordinator.ts'
+import type { MetadataStore } from '../metadata/metadata-store.ts'
+import type { ClusterHealth, JobRequest } from '../net/jobs-api.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { DisposeStack } from '../runtime/dispose-stack.ts'
+import type { Logger } from '../runtime/logger.ts'
+import type { Random } from '../runtime/random.ts'
+import type { Cluster } from './cluster.ts'
+import type { RepairConfig } from './config.ts'
+import { Health } from './health.ts'
+import { Incidents } from './incidents.ts'
+import { JobDesk, WorkersSeen } from './job-desk.ts'
+import { diskLock, volumeLock } from './job-leases.ts'
+import { JobQueue } from './job-queue.ts'
+import { JobRequests } from './job-requests.ts'
+import type { HeartbeatAge } from './master-metrics.ts'
+import { MemberAlerts } from './member-alerts.ts'
+import type { Membership } from './membership.ts'
+import { NextMoves } from './next-moves.ts'
+import { RepairRate } from './repair-rate.ts'
+import { ClusterView, type RepairView } from './repair-view.ts'
+import { Scheduler } from './scheduler.ts'
+import { ScrubLog } from './scrub-log.ts'
+import { Surveyor } from './surveyor.ts'
+
+export interface RepairParts {
+  readonly store: MetadataStore
+  readonly coordinator: Coordinator
+  readonly cluster: Cluster
+  readonly membership: Membership
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+}
+
+export interface RepairOptions {
+  readonly repair: RepairConfig
+  readonly heartbeatMs: number
+  /** Of ids that are given out. */
+  readonly leaseMs: number
+}
+
+/** Everything that keeps volumes whole without being asked. */
+export interface Repair {
+  readonly desk: JobDesk
+  /** As of the last look at all volumes, for whoever only watches. */
+  readonly lastHealth: () => ClusterHealth
+  readonly heartbeatAges: () => readonly HeartbeatAge[]
+}
+
+/**
+ * Reads the jobs there are, and begins to look for more. `opening` takes over what is to be closed.
+ *
+ * @throws {StoreError} METADATA_CORRUPT; the errors of the store.
+ */
+export async function openRepair(
+  parts: RepairParts,
+  options: RepairOptions,
+  life: { readonly opening: DisposeStack; readonly closing: AbortSignal },
+  signal: AbortSignal,
+): Promise<Repair> {
+  const { coordinator, cluster, membership, clock, random, logger } = parts
+  const { repair, heartbeatMs, leaseMs } = options
+  const { sets, collections, warmUp, state, links, dirty } = cluster
+  const view = new ClusterView({ state, sets, membership, links })
+  const { garbageThreshold } = repair
+  const surveyor = new Surveyor({ view, clock }, { garbageThreshold, leaseMs })
+  const queue = life.opening.use(
+    await JobQueue.open(
+      {
+        ...parts,
+        closing: life.closing,
+        locksOf: (job) => locksOf(view, job),
+        // As of the last look: this is asked of each job in the queue.
+        isHeldBack: (job) => surveyor.latest.isMassGone && needsLost(view, job),
+      },
+      repair,
+      signal,
+    ),
+  )
+  const scrubs = await ScrubLog.open(parts, { everyMs: repair.scrubEveryMs }, signal)
+  const incidents = await Incidents.open(parts, signal)
+  const moves = new NextMoves(
+    { view, random, busyTest: () => busyTest(queue) },
+    { spread: repair.rebalanceSpread },
+  )
+  const shared = { coordinator, warmUp, view, surveyor, queue, incidents, scrubs, clock, logger }
+  const workers = new WorkersSeen(clock)
+  const rate = new RepairRate(clock)
+  const memberAlerts = new MemberAlerts({ ...cluster, membership, clock })
+  const workersSilentMs = () => workers.silentMs
+  const health = new Health({ ...shared, rate, memberAlerts, workersSilentMs }, repair)
+  const requests = new JobRequests({ view, sets, collections, warmUp, random })
+  const desk = new JobDesk(
+    { ...shared, requests, sets, dirty, membership, moves, rate, health, workers },
+    repair,
+  )
+  const scheduler = new Scheduler({ ...shared, moves }, { ...repair, heartbeatMs })
+  const running = scheduler.run(life.closing)
+  life.opening.defer(() => running)
+  return {
+    desk,
+    lastHealth: () => health.report(surveyor.latest),
+    heartbeatAges: () => heartbeatAges(view, clock.nowMs()),
+  }
+}
+
+function heartbeatAges(view: RepairView, nowMs: number): HeartbeatAge[] {
+  return view.nodes().map(({ location, lastHeardMs, downForMs }) => ({
+    url: location.url,
+    agoMs: lastHeardMs === 0 ? downForMs : Math.max(0, nowMs - lastHeardMs),
+  }))
+}
+
+/** One job for each volume, and one vacuum for each disk. */
+function locksOf(view: RepairView, { kind, target }: JobRequest): string[] {
+  const { volumeId } = target
+  if (volumeId === undefined) return []
+  if (kind !== 'vacuum') return [volumeLock(volumeId)]
+  const members = view.facts(volumeId)?.members ?? []
+  return [volumeLock(volumeId), ...members.map(({ directoryId }) => diskLock(directoryId))]
+}
+
+/** It would make copies for servers that are gone. */
+function needsLost(view: RepairView, { kind, target }: JobRequest): boolean {
+  const { volumeId } = target
+  if (kind !== 'replica-repair' || volumeId === undefined) return false
+  const members = view.facts(volumeId)?.members ?? []
+  return members.some(({ isLost, isUp }) => isLost && !isUp)
+}
+
+function busyTest(queue: JobQueue): (volumeId: VolumeId) => boolean {
+  const moves = queue.list({ kind: 'move', withEnded: false })
+  const moving = new Set(moves.map(({ target }) => target.volumeId))
+  return (volumeId) => moving.has(volumeId) || queue.isLocked(volumeLock(volumeId))
+}

@@ -1,0 +1,494 @@
+import { assert } from '../base/assert.ts'
+import type { VolumeId } from '../base/ids.ts'
+import { copyCount, type ReplicaPlacement } from '../base/replica-placement.ts'
+import { StoreError } from '../base/store-error.ts'
+import type { MembersChange, VacuumNote, VolumeCopyFacts, VolumeFacts } from '../net/jobs-api.ts'
+import type { NodeLocation, WritePolicy } from '../net/master-api.ts'
+import type { DirtyNeedles } from './dirty-needles.ts'
+import type { KnownNodes } from './known-nodes.ts'
+import type { LayoutKey } from './layout-key.ts'
+import type { NodeStandings } from './node-standings.ts'
+import type { ClusterTopology, TopologyChange, VolumeCopy } from './topology.ts'
+import { VanishedCopies } from './vanished-copies.ts'
+import {
+  alterMembers,
+  findMember,
+  isHealthy,
+  isOutdated,
+  learnMember,
+  nameOf,
+  newMember,
+  normalisedTtl,
+  tombstoneOf,
+} from './volume-members.ts'
+import { VolumeRecords, type VolumeRecordsParts } from './volume-records.ts'
+import { isSameOrLater, type VolumeMember, type VolumeRecord } from './volume-rows.ts'
+import type { WarmUp } from './warm-up.ts'
+
+export interface VolumeSetsParts extends VolumeRecordsParts {
+  readonly topology: ClusterTopology
+  readonly known: Pick<KnownNodes, 'location'>
+  readonly standings: Pick<NodeStandings, 'isGone' | 'upForMs'>
+  readonly dirty: Pick<DirtyNeedles, 'countOf' | 'forgetVolume'>
+  readonly warmUp: Pick<WarmUp, 'isWarming'>
+  readonly policies: { writePolicyOf(collection: string): WritePolicy }
+}
+
+export interface VolumeSetsOptions {
+  readonly heartbeatMs: number
+}
+
+/** What hears of changes that no heartbeat tells of. */
+export interface VolumeSetsListener {
+  onSetsChanged(volumeIds: ReadonlySet<VolumeId>): void
+}
+
+/** A server that is up has so many heartbeats to say that it has a copy after all. */
+const SETTLE_HEARTBEATS = 2
+
+/** An added copy that its server has not reported yet is waited for. */
+const REPORT_WAIT_MS = 1000
+const REPORT_LOOK_MS = 25
+
+const VOLUMES_PER_COMMIT = 1000
+
+/**
+ * Which copies of a volume count, durably: its members. A copy is named by the directory it lies
+ * in. One that is reported by another directory, or in an older generation than the member had, is
+ * a stray: it is shown in the facts, and nowhere else.
+ *
+ * A volume that is reported and was never heard of is adopted with all its copies, once the servers
+ * known from before are back. Until then all its copies count for reads, and it is not written to.
+ */
+export class VolumeSets implements AsyncDisposable {
+  readonly #parts: VolumeSetsParts
+  readonly #records: VolumeRecords
+  readonly #settleMs: number
+  /** Volumes without a record, and since when they are known. */
+  readonly #pending = new Map<VolumeId, number>()
+  readonly #vanished: VanishedCopies
+  /** Volumes with a copy that is a member's and too old for it. */
+  readonly #outdated = new Set<VolumeId>()
+  #listener: VolumeSetsListener = { onSetsChanged: () => undefined }
+
+  private constructor(parts: VolumeSetsParts, records: VolumeRecords, options: VolumeSetsOptions) {
+    this.#parts = parts
+    this.#records = records
+    this.#vanished = new VanishedCopies(parts.clock)
+    this.#settleMs = options.heartbeatMs * SETTLE_HEARTBEATS
+  }
+
+  /** @throws {StoreError} METADATA_CORRUPT; the errors of the store. */
+  static async open(
+    parts: VolumeSetsParts,
+    options: VolumeSetsOptions,
+    signal: AbortSignal,
+  ): Promise<VolumeSets> {
+    return new VolumeSets(parts, await VolumeRecords.open(parts, signal), options)
+  }
+
+  attach(listener: VolumeSetsListener): void {
+    this.#listener = listener
+  }
+
+  /** Of volumes that were not deleted, those that wait to be adopted included. */
+  get volumeIds(): Iterable<VolumeId> {
+    return this.#liveIds()
+  }
+
+  record(volumeId: VolumeId): VolumeRecord | undefined {
+    return this.#records.get(volumeId)
+  }
+
+  hasVolume(volumeId: VolumeId): boolean {
+    const record = this.#records.get(volumeId)
+    return record === undefined ? this.#pending.has(volumeId) : record.deletedAtMs === 0
+  }
+
+  isDeleted(volumeId: VolumeId): boolean {
+    return (this.#records.get(volumeId)?.deletedAtMs ?? 0) > 0
+  }
+
+  /** Undefined: there is no record of it. */
+  collectionOf(volumeId: VolumeId): string | undefined {
+    return this.#records.get(volumeId)?.collection
+  }
+
+  /** Volumes of the collection that have a record and were not deleted. */
+  volumesOf(collection: string): VolumeId[] {
+    return [...this.#liveIds()].filter((id) => this.collectionOf(id) === collection)
+  }
+
+  /** Copies that count, on servers that are down as well, as far as they were ever reported. */
+  copies(volumeId: VolumeId): VolumeCopy[] {
+    const record = this.#records.get(volumeId)
+    const copies = this.#parts.topology.copies(volumeId)
+    // One that is just being made is no volume yet.
+    if (record === undefined) return this.#pending.has(volumeId) ? copies : []
+    return copies.filter((copy) => findMember(record, copy) !== undefined)
+  }
+
+  /** Undefined: the volume is not known, or was not adopted yet. */
+  facts(volumeId: VolumeId): VolumeFacts | undefined {
+    const record = this.#records.get(volumeId)
+    if (record === undefined) return undefined
+    const { topology, policies, dirty } = this.#parts
+    const { collection, replication, ttl, setVersion, deletedAtMs } = record
+    const copies = new Map<VolumeMember, VolumeCopy>()
+    const strays: VolumeCopyFacts[] = []
+    for (const copy of topology.copies(volumeId)) {
+      const member = findMember(record, copy)
+      if (member !== undefined && !copies.has(member)) copies.set(member, copy)
+      else strays.push(strayFacts(copy))
+    }
+    return {
+      volumeId,
+      collection,
+      replication,
+      ttl,
+      writePolicy: policies.writePolicyOf(collection),
+      setVersion,
+      members: record.members.map((member) =>
+        this.#memberFacts(volumeId, member, copies.get(member)),
+      ),
+      strays,
+      isDeleted: deletedAtMs > 0,
+      dirtyCount: dirty.countOf(volumeId),
+    }
+  }
+
+  /** Of all volumes with a record; deleted ones only while there are copies of them. */
+  *allFacts(): Iterable<VolumeFacts> {
+    for (const volumeId of this.#records.ids) {
+      const facts = this.facts(volumeId)
+      if (facts === undefined || (facts.isDeleted && facts.strays.length === 0)) continue
+      yield facts
+    }
+  }
+
+  /**
+   * The volume was made on all these servers: durable before anything is written to it.
+   *
+   * @throws {StoreError} the errors of the store: the volume must not be used.
+   */
+  async create(
+    volumeId: VolumeId,
+    key: LayoutKey,
+    locations: readonly NodeLocation[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { collection, replication, ttl } = key
+    const members = locations.map(({ url }) => ({ directoryId: '', url, compactionRevision: 0 }))
+    const record = {
+      collection,
+      replication,
+      ttl: normalisedTtl(ttl),
+      setVersion: 1,
+      members,
+      deletedAtMs: 0,
+    }
+    await this.#records.change([volumeId], () => record, signal)
+    this.#pending.delete(volumeId)
+    this.#tell([volumeId])
+  }
+
+  /**
+   * Durable when it returns; all of it or nothing. A copy that is added must have been reported by
+   * its server. The last healthy member in reach is never removed.
+   *
+   * @throws {StoreError} VOLUME_NOT_FOUND. METADATA_CONFLICT: the members have changed since, or an
+   * added copy was not reported within a second; look again. REQUEST_INVALID: no member would be
+   * left, or no healthy one, or two would be on one server.
+   */
+  async changeMembers(
+    change: Pick<MembersChange, 'volumeId' | 'setVersion' | 'add' | 'removeDirectoryIds'>,
+    signal: AbortSignal,
+  ): Promise<VolumeFacts> {
+    const { volumeId, setVersion, removeDirectoryIds } = change
+    const add: VolumeMember[] = []
+    for (const added of change.add) {
+      add.push(newMember(await this.#untilReported(volumeId, added, signal)))
+    }
+    let isDecided = false
+    const alter = (record: VolumeRecord | undefined) => {
+      const live = this.#liveRecord(volumeId, record)
+      const next = alterMembers(live, { setVersion, add, removeDirectoryIds })
+      if (!isDecided) this.#checkSet(volumeId, live, next, add)
+      isDecided = true
+      return next
+    }
+    await this.#records.change([volumeId], alter, signal)
+    this.#tell([volumeId])
+    const facts = this.facts(volumeId)
+    assert(facts !== undefined, `volume ${volumeId} has a record`)
+    return facts
+  }
+
+  /** As it shall be from now on; durable when it returns. @throws {StoreError} VOLUME_NOT_FOUND. */
+  async setReplication(
+    volumeId: VolumeId,
+    replication: ReplicaPlacement,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const alter = (record: VolumeRecord | undefined) => {
+      return { ...this.#liveRecord(volumeId, record), replication }
+    }
+    await this.#records.change([volumeId], alter, signal)
+    this.#tell([volumeId])
+  }
+
+  /**
+   * From now on an older generation of this copy is a stray; durable when it returns. Of a copy
+   * that does not count nothing is noted. @throws {StoreError} VOLUME_NOT_FOUND.
+   */
+  async noteVacuum(note: VacuumNote, signal: AbortSignal): Promise<void> {
+    const { volumeId, directoryId, compactionRevision } = note
+    const alter = (record: VolumeRecord | undefined): VolumeRecord => {
+      const live = this.#liveRecord(volumeId, record)
+      const members = live.members.map((member) => {
+        const isIt = nameOf(member) === directoryId
+        const isLater = isSameOrLater(compactionRevision, member.compactionRevision)
+        return isIt && isLater ? { ...member, compactionRevision } : member
+      })
+      return { ...live, members }
+    }
+    await this.#records.change([volumeId], alter, signal)
+    this.#tell([volumeId])
+  }
+
+  /** The volume is deleted: copies that turn up are strays. Durable when it returns. */
+  async forgetVolume(volumeId: VolumeId, signal: AbortSignal): Promise<void> {
+    await this.forgetVolumes([volumeId], signal)
+  }
+
+  /** As `forgetVolume`; when it fails half-way, some are deleted and others are not. */
+  async forgetVolumes(volumeIds: readonly VolumeId[], signal: AbortSignal): Promise<void> {
+    const { clock, topology, dirty } = this.#parts
+    const deletedAtMs = clock.nowMs()
+    for (let at = 0; at < volumeIds.length; at += VOLUMES_PER_COMMIT) {
+      const some = volumeIds.slice(at, at + VOLUMES_PER_COMMIT)
+      const alter = (record: VolumeRecord | undefined, id: VolumeId) =>
+        tombstoneOf(record ?? topology.copies(id)[0]?.report, deletedAtMs)
+      await this.#records.change(some, alter, signal)
+      for (const id of some) this.#pending.delete(id)
+      this.#tell(some)
+      for (const id of some) await dirty.forgetVolume(id, signal)
+    }
+  }
+
+  /**
+   * Members on servers that are `forgotten` do not count any more, wherever a healthy member is in
+   * reach; where there is none they stay, for they may be all that is left. Durable when it
+   * returns.
+   */
+  async dropMembersOf(isForgotten: (url: string) => boolean, signal: AbortSignal): Promise<number> {
+    const isOut = (member: VolumeMember) => {
+      const isServed = this.#parts.topology.ownerOf(member.directoryId) !== undefined
+      return !isServed && isForgotten(member.url)
+    }
+    const wanted = [...this.#liveIds()].filter((id) => {
+      const record = this.#records.get(id)
+      return record?.members.some(isOut) === true && this.copies(id).some(isHealthy)
+    })
+    const alter = (record: VolumeRecord | undefined, id: VolumeId): VolumeRecord => {
+      const live = this.#liveRecord(id, record)
+      const members = live.members.filter((member) => !isOut(member))
+      if (members.length === 0 || members.length === live.members.length) return live
+      return { ...live, members, setVersion: live.setVersion + 1 }
+    }
+    for (let at = 0; at < wanted.length; at += VOLUMES_PER_COMMIT) {
+      const some = wanted.slice(at, at + VOLUMES_PER_COMMIT)
+      await this.#records.change(some, alter, signal)
+      this.#tell(some)
+    }
+    return wanted.length
+  }
+
+  /** Servers, by their url, that have members: where they are served now, or were last. */
+  memberUrls(): Set<string> {
+    const urls = new Set<string>()
+    for (const id of this.#liveIds()) {
+      for (const member of this.#records.get(id)?.members ?? []) {
+        urls.add(this.#parts.topology.ownerOf(member.directoryId)?.location.url ?? member.url)
+      }
+    }
+    return urls
+  }
+
+  /** Members of which an older generation is reported, instead of them. */
+  outdatedCopies(): VolumeCopy[] {
+    return [...this.#outdated].flatMap((id) => {
+      const record = this.#records.get(id)
+      const copies = this.#parts.topology.copies(id)
+      return copies.filter((copy) => record !== undefined && isOutdated(record, copy))
+    })
+  }
+
+  /** A heartbeat, or the end of a session, has changed this. Costs little when nothing is new. */
+  onTopology(url: string, change: TopologyChange, isHeld: (volumeId: VolumeId) => boolean): void {
+    const { topology, clock } = this.#parts
+    this.#vanished.note(url, topology.node(url), change)
+    for (const volumeId of change.movedVolumeIds) {
+      if (this.#records.get(volumeId) !== undefined) this.#learn(volumeId)
+      else if (topology.copies(volumeId).length === 0) this.#pending.delete(volumeId)
+      else if (!isHeld(volumeId) && !this.#pending.has(volumeId)) {
+        this.#pending.set(volumeId, clock.monotonicMs())
+      }
+    }
+  }
+
+  /**
+   * Makes volumes without a record ours: at once when as many copies are here as they ask for, else
+   * after a while. Nothing while the master is warming up.
+   */
+  adoptPending(isHeld: (volumeId: VolumeId) => boolean): VolumeId[] {
+    const { topology, warmUp, clock } = this.#parts
+    const adopted: VolumeId[] = []
+    if (this.#pending.size === 0 || warmUp.isWarming) return adopted
+    for (const [id, sinceMs] of this.#pending) {
+      const copies = topology.copies(id)
+      const [first] = copies
+      if (first === undefined || isHeld(id)) {
+        this.#pending.delete(id)
+        continue
+      }
+      const isWhole = copies.length >= copyCount(first.report.replication)
+      if (!isWhole && clock.monotonicMs() - sinceMs < this.#settleMs) continue
+      this.#pending.delete(id)
+      const { collection, replication, ttl } = first.report
+      this.#records.putSoon(id, {
+        collection,
+        replication,
+        ttl: normalisedTtl(ttl),
+        setVersion: 1,
+        members: copies.map(newMember),
+        deletedAtMs: 0,
+      })
+      adopted.push(id)
+    }
+    return adopted
+  }
+
+  /** Writes what was learnt and not written yet. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#records[Symbol.asyncDispose]()
+  }
+
+  *#liveIds(): Iterable<VolumeId> {
+    for (const id of this.#records.ids) if (!this.isDeleted(id)) yield id
+    yield* this.#pending.keys()
+  }
+
+  #memberFacts(
+    volumeId: VolumeId,
+    member: VolumeMember,
+    copy: VolumeCopy | undefined,
+  ): VolumeCopyFacts {
+    const { topology, known, standings } = this.#parts
+    const node = copy?.node ?? topology.ownerOf(member.directoryId) ?? topology.node(member.url)
+    const url = node?.location.url ?? member.url
+    const isUp = node !== undefined && node.state !== 'down'
+    const isGone = isUp ? this.#absentForMs(volumeId, url) >= this.#settleMs : standings.isGone(url)
+    return {
+      location: node?.location ?? known.location(url) ?? bareLocation(url),
+      report: copy?.report,
+      isUp,
+      directoryId: nameOf(member),
+      isLost: isUp && copy !== undefined ? false : isGone,
+    }
+  }
+
+  /** How long the server, which is up, could have said that it has a copy, and has not. */
+  #absentForMs(volumeId: VolumeId, url: string): number {
+    const upForMs = this.#parts.standings.upForMs(url)
+    const vanishedMs = this.#vanished.sinceMs(url, volumeId)
+    if (vanishedMs === undefined) return upForMs
+    return Math.min(upForMs, this.#parts.clock.monotonicMs() - vanishedMs)
+  }
+
+  /** Takes down in which directory a copy lies, and where that is served, as heartbeats say. */
+  #learn(volumeId: VolumeId): void {
+    const record = this.#records.get(volumeId)
+    this.#outdated.delete(volumeId)
+    if (record === undefined || record.deletedAtMs > 0) return
+    let members: VolumeMember[] | undefined
+    for (const copy of this.#parts.topology.copies(volumeId)) {
+      if (isOutdated(record, copy)) this.#outdated.add(volumeId)
+      const member = findMember(record, copy)
+      if (member === undefined) continue
+      const learnt = learnMember(member, copy)
+      if (learnt === member) continue
+      members ??= [...record.members]
+      members[record.members.indexOf(member)] = learnt
+    }
+    if (members !== undefined) this.#records.putSoon(volumeId, { ...record, members })
+  }
+
+  /** @throws {StoreError} METADATA_CONFLICT */
+  async #untilReported(
+    volumeId: VolumeId,
+    { url, directoryId }: { readonly url: string; readonly directoryId: string },
+    signal: AbortSignal,
+  ): Promise<VolumeCopy> {
+    const { topology, clock } = this.#parts
+    const untilMs = clock.monotonicMs() + REPORT_WAIT_MS
+    for (;;) {
+      const found = topology.copies(volumeId).find(({ node, report }) => {
+        const isThere = node.location.url === url && report.directoryId === directoryId
+        return isThere && node.state !== 'down'
+      })
+      if (found !== undefined) return found
+      if (clock.monotonicMs() >= untilMs || topology.node(url)?.state === 'down') {
+        const message = `${url} does not report volume ${volumeId} in the directory ${directoryId}`
+        throw new StoreError('METADATA_CONFLICT', message)
+      }
+      await clock.sleep(REPORT_LOOK_MS, signal)
+    }
+  }
+
+  #checkSet(
+    volumeId: VolumeId,
+    before: VolumeRecord,
+    after: VolumeRecord,
+    added: readonly VolumeMember[],
+  ): void {
+    const copies = this.#parts.topology.copies(volumeId)
+    const healthyIn = ({ members }: VolumeRecord) =>
+      copies.filter((copy) => isHealthy(copy) && findMember({ members }, copy) !== undefined).length
+    if (healthyIn(before) > 0 && healthyIn(after) === 0) {
+      const message = `volume ${volumeId} would be left without a healthy copy in reach`
+      throw new StoreError('REQUEST_INVALID', message)
+    }
+    for (const { url, directoryId } of added) {
+      const others = after.members.filter((member) => member.directoryId !== directoryId)
+      if (!others.some((member) => this.#urlOf(member) === url)) continue
+      throw new StoreError('REQUEST_INVALID', `${url} would have two copies of volume ${volumeId}`)
+    }
+  }
+
+  #urlOf(member: VolumeMember): string {
+    return this.#parts.topology.ownerOf(member.directoryId)?.location.url ?? member.url
+  }
+
+  /** @throws {StoreError} VOLUME_NOT_FOUND */
+  #liveRecord(volumeId: VolumeId, record: VolumeRecord | undefined): VolumeRecord {
+    if (record !== undefined && record.deletedAtMs === 0) return record
+    throw new StoreError('VOLUME_NOT_FOUND', `volume ${volumeId} is not known, or was deleted`)
+  }
+
+  #tell(volumeIds: readonly VolumeId[]): void {
+    // They may have been reported before their records were as they are.
+    for (const id of volumeIds) this.#learn(id)
+    this.#listener.onSetsChanged(new Set(volumeIds))
+  }
+}
+
+function strayFacts({ node, report }: VolumeCopy): VolumeCopyFacts {
+  const { location, state } = node
+  const { directoryId } = report
+  return { location, report, isUp: state !== 'down', directoryId, isLost: false }
+}
+
+function bareLocation(url: string): NodeLocation {
+  return { url, publicUrl: url, grpcAddress: '', dataCenter: '', rack: '' }
+}

@@ -1,0 +1,48 @@
+import { Worker } from '../jobs/worker.ts'
+import type { JobKind } from '../net/jobs-api.ts'
+import { RemoteJobs } from '../net/remote-jobs.ts'
+import type { TlsKeys } from '../net/tls.ts'
+import { VolumeConnections } from '../net/volume-connections.ts'
+import type { Clock } from '../runtime/clock.ts'
+import { DisposeStack } from '../runtime/dispose-stack.ts'
+import type { Logger } from '../runtime/logger.ts'
+import type { Random } from '../runtime/random.ts'
+
+export interface WorkerConfig {
+  /** host:port of the gRPC of every master. */
+  readonly masters: readonly string[]
+  readonly secret: Buffer
+  readonly tls: TlsKeys | undefined
+}
+
+export interface WorkerOptions {
+  readonly name: string
+  /** Jobs of this data centre first; empty: of the longest queue. */
+  readonly queue: string
+  /** Empty: all. */
+  readonly kinds: readonly JobKind[]
+  /** Jobs at once. */
+  readonly width: number
+}
+
+/** For one try of one call of a master: shorter than a lease lasts. */
+const MASTER_TIMEOUT_MS = 5000
+
+/**
+ * A worker that reaches masters and volume servers over the net. It starts without any of them, and
+ * takes jobs as soon as a master leads.
+ *
+ * @throws {StoreError} CONFIG_INVALID: no address of a master, or `tls` cannot be used.
+ */
+export async function startWorker(
+  parts: { readonly clock: Clock; readonly random: Random; readonly logger: Logger },
+  { masters, secret, tls }: WorkerConfig,
+  options: WorkerOptions,
+): Promise<AsyncDisposable> {
+  await using opening = new DisposeStack()
+  const config = { addresses: masters, secret, tls, timeoutMs: MASTER_TIMEOUT_MS }
+  const jobs = opening.use(await RemoteJobs.open(parts, config))
+  const { connect } = opening.use(await VolumeConnections.open(parts, { secret, tls }))
+  opening.use(await Worker.start({ ...parts, jobs, connect }, options))
+  return opening.move()
+}

@@ -119,7 +119,7 @@ function benchReadsDuringJobs(directory, isQuick) {
     const url = await fill(cluster.masterUrl, pathsFile)
     const bulk = await storeBulk(client, isQuick ? GIB / 2 : GIB, 'bulk')
     own(await cluster.startVolume(2))
-    const volumeId = await fullestVolume(jobs, bulk)
+    const volumeId = fullestVolume(bulk)
     const seconds = isQuick ? 3 : 8
     const get = () =>
       wrk(first.pid, { url, script: 'get.lua', args: [pathsFile], connections: 32, seconds })
@@ -164,7 +164,7 @@ async function repeat(signal, work) {
   while (!signal.aborted) await work()
 }
 
-async function fullestVolume(jobs, fileIds) {
+function fullestVolume(fileIds) {
   const counts = new Map()
   for (const fileId of fileIds) {
     const volumeId = Number(fileId.split(',')[0])

@@ -162,6 +162,62 @@ const MUTANTS = [
     to: '    if (shown.length !== MAC_BYTES || !timingSafeEqual(shown, shown)) {',
     tests: ['test/net/cluster-auth.test.ts'],
   },
+  {
+    name: 'tombstone-wins',
+    file: 'src/jobs/needle-verdict.ts',
+    from: "  const isDeleted = truths.some((index) => stateAt(index) === 'deleted')\n",
+    to: "  const isDeleted = truths.every((index) => stateAt(index) === 'deleted')\n",
+    tests: ['test/jobs/needle-verdict.test.ts', 'test/jobs/needle-merge.test.ts'],
+  },
+  {
+    name: 'catch-up-and-compare-before-a-copy-counts',
+    file: 'src/jobs/copy-in.ts',
+    from: '  if (areSame(await digestsOf(work, [copy.source, copy.target], signal))) return true\n',
+    to: '  if (areSame([])) return true\n',
+    also: [
+      {
+        from: '  if (!isGood) return { copy, recordCount: 0 }\n',
+        to: '  return { copy, recordCount: 0 }\n',
+      },
+    ],
+    tests: ['test/jobs/jobs.test.ts', 'test/jobs/model.test.ts'],
+  },
+  {
+    name: 'copies-go-only-unchanged',
+    file: 'src/storage/disk-location.ts',
+    from: '  if (isSame) return undefined\n',
+    to: '  if (isSame || expected !== undefined) return undefined\n',
+    tests: ['test/volume/local-volume.test.ts', 'test/storage/volume-replace.test.ts'],
+  },
+  {
+    name: 'old-generations-do-not-count',
+    file: 'src/master/volume-members.ts',
+    from: '  return isSameOrLater(compactionRevision, named.compactionRevision) ? named : undefined\n',
+    to: '  return compactionRevision >= 0 ? named : undefined\n',
+    also: [{ from: 'import { isSameOrLater, ', to: 'import { ' }],
+    tests: ['test/master/volume-sets.test.ts'],
+  },
+  {
+    name: 'mass-disappearance',
+    file: 'src/master/membership.ts',
+    from: '    return gone >= MASS_MIN && gone > nodes.length * this.#config.repair.massShare\n',
+    to: '    return gone < 0 && gone >= MASS_MIN\n',
+    tests: ['test/master/member-nodes.test.ts', 'test/master/scheduler.test.ts'],
+  },
+  {
+    name: 'dirty-records-before-the-answer',
+    file: 'src/volume/replicated-writes.ts',
+    from: '      await this.#parts.dirty.record({ volumeId, needleId, kind, unreached })\n',
+    to: '',
+    tests: ['test/volume/replicated-writes.test.ts'],
+  },
+  {
+    name: 'frozen-volumes-are-not-written',
+    file: 'src/volume/write-gate.ts',
+    from: '    if (this.#frozen.size === 0) return undefined\n',
+    to: '    if (this.#frozen.size >= 0) return undefined\n',
+    tests: ['test/volume/write-gate.test.ts'],
+  },
 ]
 
 function replaceOnce(text, { from, to, isEverywhere }, where) {

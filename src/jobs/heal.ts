@@ -88,7 +88,8 @@ const NAMED_MAX = 10
 
 /** For messages: the first few ids, and how many there are. */
 export function nameNeedles(needleIds: readonly NeedleId[]): string {
-  const named = needleIds.slice(0, NAMED_MAX).map(formatNeedleId).join(', ')
-  const isAll = needleIds.length <= NAMED_MAX
-  return isAll ? named : `${named}, … (${needleIds.length} in all)`
+  // A needle may have been found on every copy.
+  const names = [...new Set(needleIds.map(formatNeedleId))]
+  const named = names.slice(0, NAMED_MAX).join(', ')
+  return names.length <= NAMED_MAX ? named : `${named}, … (${names.length} in all)`
 }

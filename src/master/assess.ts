@@ -168,8 +168,8 @@ function repairOf(
     const tail = why.length === 0 ? '' : `, ${why.join(', ')}`
     reasons.push([risk, `${good.length} of ${wanted} copies${tail}`])
   }
-  // With a server away a needle that differs cannot be settled, unless two others can be compared.
-  const canCompare = good.length > 1 || (good.length === 1 && away.length === 0)
+  // With a server away a needle that differs cannot be settled: that copy may have the newest one.
+  const canCompare = good.length > 0 && away.length === 0
   if (facts.dirtyCount > 0 && canCompare) {
     reasons.push([RISK.dirty, `${facts.dirtyCount} needles differ`])
   }

@@ -39,6 +39,8 @@ interface Scene {
   /** The files in it, with the digest of their bytes. */
   readonly files: Map<string, string>
   readonly target: JobTarget
+  /** Copies that the volume shall have. */
+  wantedCount: number
 }
 
 type Prepare = (scene: Scene) => Promise<JobTarget | undefined>
@@ -54,7 +56,7 @@ beforeAll(async () => {
   owned = new DisposeStack()
   directory = owned.use(await openTempDirectory()).path
   // Nothing is done that no test asks for.
-  const quiet = ['--check', '1h', '--workers', '0', '--job-lease', '1s']
+  const quiet = ['--check', '1h', '--workers', '0', '--job-lease', '1s', '--heartbeat', '500ms']
   processes = owned.use(
     await ClusterProcesses.start({
       directory,
@@ -101,7 +103,7 @@ async function newScene(options: { readonly ttl?: string } = {}): Promise<Scene>
     const { members } = await cluster.jobs.volumeFacts(volumeId, NEVER)
     return members.length === 2 && members.every(({ report }) => report !== undefined)
   })
-  return { volumeId, files, target: { volumeId } }
+  return { volumeId, files, target: { volumeId }, wantedCount: 2 }
 }
 
 async function waitUntil(what: string, isSo: () => Promise<boolean>): Promise<void> {
@@ -150,28 +152,43 @@ async function expectReadable({ files }: Scene): Promise<void> {
   }
 }
 
-async function exited(child: ChildProcess, withinMs: number): Promise<boolean> {
-  if (child.exitCode !== null || child.signalCode !== null) return true
-  const isLate = sleep(withinMs, 'late', { ref: false })
-  return (await Promise.race([once(child, 'exit'), isLate])) !== 'late'
+/** A child process, and whether it ends within a time. */
+class Child {
+  readonly process: ChildProcess
+  readonly #ended: Promise<unknown>
+
+  constructor(args: readonly string[]) {
+    this.process = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'inherit'] })
+    this.#ended = once(this.process, 'exit')
+  }
+
+  async endsWithin(ms: number): Promise<boolean> {
+    const isLate = sleep(ms, 'late', { ref: false })
+    return (await Promise.race([this.#ended, isLate])) !== 'late'
+  }
+
+  async stop(): Promise<void> {
+    this.process.kill('SIGTERM')
+    if (!(await this.endsWithin(10_000))) this.process.kill('SIGKILL')
+    await this.#ended
+  }
 }
 
 /** True: the worker came to that phase, and died there. False: the job ended without it. */
 async function killAtPhase(kind: JobKind, phase: string, jobId: number): Promise<boolean> {
   const master = `127.0.0.1:${processes.masterPort + GRPC_OFFSET}`
   const json = JSON.stringify({ master, secretFile: processes.secretFile, kind, phase })
-  const child = spawn(process.execPath, [PHASE_WORKER, json], { stdio: 'inherit' })
+  const child = new Child([PHASE_WORKER, json])
   const deadlineMs = Date.now() + KILLED_MS_MAX
   try {
     while (Date.now() < deadlineMs) {
-      if (await exited(child, 100)) return child.signalCode === 'SIGKILL'
+      if (await child.endsWithin(100)) return child.process.signalCode === 'SIGKILL'
       const job = await jobOf(jobId)
       if (job?.state === 'done' || job?.state === 'failed') return false
     }
     throw new Error(`${kind} came to no end: ${JSON.stringify(await jobOf(jobId))}`)
   } finally {
-    child.kill('SIGKILL')
-    await exited(child, 5000)
+    await child.stop()
   }
 }
 
@@ -183,7 +200,7 @@ async function jobOf(jobId: number) {
 /** An ordinary worker goes on where the killed one was. */
 async function finish(jobId: number): Promise<void> {
   const place = ['--master', processes.masterAddress, '--secret-file', processes.secretFile]
-  const child = spawn(process.execPath, [MAIN, 'worker', ...place], { stdio: 'ignore' })
+  const child = new Child([MAIN, 'worker', '--log-level', 'error', ...place])
   try {
     await waitUntil(`job ${jobId} is done`, async () => {
       const job = await jobOf(jobId)
@@ -191,8 +208,7 @@ async function finish(jobId: number): Promise<void> {
       return job?.state === 'done'
     })
   } finally {
-    child.kill('SIGTERM')
-    if (!(await exited(child, 10_000))) child.kill('SIGKILL')
+    await child.stop()
   }
 }
 
@@ -254,6 +270,12 @@ async function addStray({ volumeId }: Scene): Promise<undefined> {
   return undefined
 }
 
+async function wantFewer(scene: Scene): Promise<undefined> {
+  await cluster.jobs.setReplication(scene.volumeId, parseReplicaPlacement('000'), NEVER)
+  scene.wantedCount = 1
+  return undefined
+}
+
 async function planMove({ volumeId }: Scene): Promise<JobTarget> {
   const [from] = await membersOf(volumeId)
   const to = await freeServer(volumeId)
@@ -283,8 +305,7 @@ async function wantMore({ volumeId }: Scene): Promise<JobTarget> {
 
 /** How to give a job of each kind something to do; the first that leads to a phase is taken. */
 const PREPARE: Readonly<Record<Exclude<JobKind, 'expire'>, readonly Prepare[]>> = {
-  'replica-repair': [loseCopy, driftKnown, addStray, drift],
-  move: [planMove],
+  // First, while there are few volumes to move.
   rebalance: [
     async () => {
       await processes.addVolumeServer(['--read-mode', 'local'])
@@ -298,13 +319,16 @@ const PREPARE: Readonly<Record<Exclude<JobKind, 'expire'>, readonly Prepare[]>> 
       return { node: node?.url }
     },
   ],
+  'replica-repair': [loseCopy, driftKnown, addStray, drift, wantFewer],
+  move: [planMove],
   vacuum: [makeGarbage],
   scrub: [rot],
   'set-replication': [wantMore],
 }
 
 async function runScene(kind: JobKind, phase: string, scene: Scene, target: JobTarget) {
-  const before = await wholeCopies(scene)
+  // More than are wanted may go.
+  const before = Math.min(scene.wantedCount, await wholeCopies(scene))
   const job = await cluster.jobs.runJob({ kind, target, reason: 'test' }, NEVER)
   const wasKilled = await killAtPhase(kind, phase, job.id)
   await expectReadable(scene)
@@ -325,9 +349,12 @@ describe('a worker killed at a phase leaves the old state or the new one, for an
       const target = (await prepare(scene)) ?? scene.target
       if (!(await runScene(kind, phase, scene, target))) continue
       if (kind === 'rebalance' || kind === 'evacuate' || kind === 'set-replication') return
-      expect(await wholeCopies(scene)).toBe(2)
+      const { wantedCount } = scene
+      expect(await wholeCopies(scene)).toBe(wantedCount)
       const { members, strays, dirtyCount } = await cluster.jobs.volumeFacts(scene.volumeId, NEVER)
-      expect([members.length, strays.length, dirtyCount]).toEqual([2, 0, 0])
+      expect([members.length, strays.length]).toEqual([wantedCount, 0])
+      // The reads of this test told of needles they found bad: the next repair looks at them.
+      if (kind !== 'scrub') expect(dirtyCount).toBe(0)
       return
     }
     throw new Error(`no job came to ${phase}`)

@@ -17,11 +17,14 @@ const parts = { clock: systemClock, random: cryptoRandom, logger: silentLogger }
 const jobs = await RemoteJobs.open(parts, { addresses: [master], secret, timeoutMs: 10_000 })
 const { connect } = await VolumeConnections.open(parts, { secret })
 
-function onPhase(_kind, reached) {
-  if (reached === phase) process.kill(process.pid, 'SIGKILL')
+// Those two only queue moves, which somebody has to do.
+const kinds = kind === 'rebalance' || kind === 'evacuate' ? [kind, 'move'] : [kind]
+
+function onPhase(ofKind, reached) {
+  if (ofKind === kind && reached === phase) process.kill(process.pid, 'SIGKILL')
 }
 
 Worker.start(
   { ...parts, jobs, connect, onPhase },
-  { name: `killed-at-${phase}`, queue: '', kinds: [kind], width: 1 },
+  { name: `killed-at-${phase}`, queue: '', kinds, width: 1 },
 )

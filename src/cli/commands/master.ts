@@ -3,6 +3,7 @@ import { readClusterSecret } from '../../net/cluster-secret.ts'
 import type { CliContext } from '../context.ts'
 import { addDaemonOptions, type DaemonFlags, openDaemonLogger, runDaemon } from '../daemon.ts'
 import { addRepairOptions, type RepairFlags, readRepairSettings } from '../repair-options.ts'
+import { readDurationMs } from '../setting-values.ts'
 import { addTlsOptions, readTlsKeys, type TlsFlags } from '../tls-options.ts'
 
 interface MasterFlags extends DaemonFlags, RepairFlags, TlsFlags {
@@ -15,9 +16,12 @@ interface MasterFlags extends DaemonFlags, RepairFlags, TlsFlags {
   readonly replication: string
   readonly strategy: string
   readonly volumeSize: string
+  readonly heartbeat: string
   readonly writeTokens?: boolean
   readonly readTokens?: boolean
 }
+
+const HEARTBEAT_MS = { min: 10, max: 600_000 }
 
 export function registerMaster(
   program: Command,
@@ -43,6 +47,7 @@ export function registerMaster(
       'random',
     )
     .option('--volume-size <size>', 'a volume is full at this size', '30GiB')
+    .option('--heartbeat <time>', 'volume servers report so often; three missed: down', '5s')
     .option('--write-tokens', 'give out tokens for writes')
     .option('--read-tokens', 'give out tokens for reads')
   addRepairOptions(command)
@@ -67,6 +72,7 @@ async function runMaster(context: CliContext, flags: MasterFlags): Promise<numbe
     defaultReplication: flags.replication,
     strategy: flags.strategy,
     volumeSizeMaxBytes: flags.volumeSize,
+    heartbeatMs: readDurationMs('--heartbeat', flags.heartbeat, HEARTBEAT_MS),
     needsWriteTokens: flags.writeTokens === true,
     needsReadTokens: flags.readTokens === true,
     repair: readRepairSettings(flags),

@@ -37,16 +37,21 @@ async function inDirectory(run) {
   }
 }
 
-/** A daemon of its own process that answers at `port`. */
-async function startDaemon(args, port) {
-  const daemon = await startProcess('node', [MAIN, ...args], (said) => (said ? true : undefined))
+/** A daemon of its own process. */
+function startDaemon(args) {
+  const flags = [MAIN, ...args, '--log-level', 'warn']
+  return startProcess('node', flags, (said) => (said ? true : undefined))
+}
+
+/** The answer of a GET once it is as it should be. */
+async function waitForAnswer(url, isAsWanted) {
   for (let tried = 0; tried < 300; tried++) {
-    const answer = await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined)
-    await answer?.arrayBuffer()
-    if (answer?.ok) return daemon
+    const answer = await fetch(url).catch(() => undefined)
+    const text = await answer?.text()
+    if (answer?.ok && isAsWanted(text)) return
     await sleep(50)
   }
-  throw new Error(`${args[0]} at ${port} was not ready`)
+  throw new Error(`${url} did not become what it should be`)
 }
 
 /** A master, and a way to start volume servers by number. */
@@ -54,7 +59,9 @@ async function startCluster(own, directory, masterFlags) {
   const port = nextPort++
   const dir = join(directory, 'master')
   const place = ['--dir', dir, '--port', String(port)]
-  own(await startDaemon(['master', ...place, ...masterFlags], port))
+  const masterUrl = `http://127.0.0.1:${port}`
+  own(await startDaemon(['master', ...place, ...masterFlags]))
+  await waitForAnswer(`${masterUrl}/healthz`, () => true)
   const secretFile = join(dir, 'cluster.secret')
   const secret = Buffer.from((await readFile(secretFile, 'utf8')).trim(), 'hex')
   const parts = { clock: systemClock, random: cryptoRandom, logger: silentLogger }
@@ -62,15 +69,16 @@ async function startCluster(own, directory, masterFlags) {
   const jobs = own(await RemoteJobs.open(parts, { addresses, secret, timeoutMs: 30_000 }))
   const client = own(await HayloftClient.connect({ masters: `127.0.0.1:${port}` }))
   const ports = new Map()
-  const startVolume = (number) => {
+  const startVolume = async (number) => {
     if (!ports.has(number)) ports.set(number, nextPort++)
     const at = ports.get(number)
     const where = ['--dir', volumeDirectory(directory, number), '--port', String(at)]
     const cluster = ['--master', `127.0.0.1:${port}`, '--secret-file', secretFile]
     const flags = ['--durability', 'none', '--volume-size', '30GiB']
-    return startDaemon(['volume', ...where, ...cluster, ...flags], at)
+    const server = await startDaemon(['volume', ...where, ...cluster, ...flags])
+    await waitForAnswer(`${masterUrl}/dir/status`, (text) => text.includes(`127.0.0.1:${at}`))
+    return server
   }
-  const masterUrl = `http://127.0.0.1:${port}`
   return {
     masterUrl,
     jobs,

@@ -24,7 +24,7 @@ export const ERROR_CODES = {
   VOLUME_SEALED: 'the volume is sealed and takes no more writes',
   VOLUME_FAILED: 'a sync to disk failed; the volume refuses writes until a vacuum renews its files',
   VOLUME_DAMAGED: 'bytes that were durable are gone or wrong; the volume is read-only',
-  VOLUME_BUSY: 'another vacuum or seal of this volume is running',
+  VOLUME_BUSY: 'this volume is being vacuumed, sealed or held still for a copy',
   CLOSED: 'the volume or store was closed',
   VACUUM_UNVERIFIED: 'the compacted copy did not match the original, which stays in use',
   DISK_FULL: 'the disk has no room for this write',

@@ -136,8 +136,17 @@ export async function replaceFile(disk: Disk, path: string, bytes: Uint8Array): 
 
 /** Removes a file; one that is not there is no error. */
 export async function unlinkIfThere(disk: Disk, path: string): Promise<void> {
+  await unlessGone(disk.unlink(path))
+}
+
+/** Renames a file if it is there; for the steps of a switch that may have been taken before. */
+export async function renameIfThere(disk: Disk, source: string, target: string): Promise<void> {
+  await unlessGone(disk.rename(source, target))
+}
+
+async function unlessGone(change: Promise<void>): Promise<void> {
   try {
-    await disk.unlink(path)
+    await change
   } catch (error) {
     if (!isStoreError(error, 'PATH_NOT_FOUND')) throw error
   }

@@ -1,5 +1,6 @@
 import { crc32c } from '../base/crc32c.ts'
 import type { NeedleId } from '../base/ids.ts'
+import { isStoreError } from '../base/store-error.ts'
 import { encodeIndexEntry, INDEX_ENTRY_BYTES, INDEX_TOMBSTONE_SIZE } from '../format/index-entry.ts'
 import { type DiskFile, writeFully } from '../runtime/disk.ts'
 
@@ -64,6 +65,18 @@ export class IndexLog {
     const run = (): Promise<void> => this.#flushNow()
     this.#lastFlush = this.#lastFlush.then(run, run)
     return this.#lastFlush
+  }
+
+  /** False: there are rows that cannot be written, since it is read-only or the disk is full. */
+  async tryFlush(): Promise<boolean> {
+    if (this.isReadOnly) return false
+    try {
+      await this.flush()
+      return true
+    } catch (error) {
+      if (!isStoreError(error)) throw error
+      return false
+    }
   }
 
   async #flushNow(): Promise<void> {

@@ -366,22 +366,8 @@ async function takeFrame(generation: Generation): Promise<Frame> {
     datBytes: endBytes,
     crcs: checksums.toArray(),
   }
-  const index = (await isIndexWritten(generation))
-    ? { idxBytes: log.lengthBytes, idxCrc: log.crc }
-    : undefined
+  const index = (await log.tryFlush()) ? { idxBytes: log.lengthBytes, idxCrc: log.crc } : undefined
   return { generation, known, index }
-}
-
-async function isIndexWritten({ log }: Generation): Promise<boolean> {
-  if (log.isReadOnly) return false
-  try {
-    await log.flush()
-    return true
-  } catch (error) {
-    // A full disk: what could not be written cannot be compared.
-    if (!isStoreError(error)) throw error
-    return false
-  }
 }
 
 function isSameNeedle(record: LiveRecord, needle: PlacedNeedle): boolean {

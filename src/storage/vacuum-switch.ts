@@ -1,5 +1,5 @@
-import { isStoreError, type StoreError } from '../base/store-error.ts'
-import { type Disk, replaceFile, unlinkIfThere } from '../runtime/disk.ts'
+import type { StoreError } from '../base/store-error.ts'
+import { type Disk, renameIfThere, replaceFile, unlinkIfThere } from '../runtime/disk.ts'
 import type { VolumePaths } from './volume-paths.ts'
 
 interface SwitchHost {
@@ -70,12 +70,4 @@ async function rollForward(disk: Disk, paths: VolumePaths): Promise<void> {
   await disk.syncDirectory(paths.directory)
   await unlinkIfThere(disk, paths.commitMarker)
   await disk.syncDirectory(paths.directory)
-}
-
-async function renameIfThere(disk: Disk, source: string, target: string): Promise<void> {
-  try {
-    await disk.rename(source, target)
-  } catch (error) {
-    if (!isStoreError(error, 'PATH_NOT_FOUND')) throw error
-  }
 }

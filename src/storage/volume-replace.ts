@@ -1,5 +1,4 @@
-import { isStoreError } from '../base/store-error.ts'
-import { type Disk, unlinkIfThere } from '../runtime/disk.ts'
+import { type Disk, renameIfThere, unlinkIfThere } from '../runtime/disk.ts'
 import type { VolumePaths } from './volume-paths.ts'
 
 /** Whether there is anything of the volume here, good or bad; an unfinished copy does not count. */
@@ -82,12 +81,4 @@ async function rollForward(disk: Disk, paths: VolumePaths): Promise<void> {
   await disk.syncDirectory(paths.directory)
   await unlinkIfThere(disk, replacement.commitMarker)
   await disk.syncDirectory(paths.directory)
-}
-
-async function renameIfThere(disk: Disk, source: string, target: string): Promise<void> {
-  try {
-    await disk.rename(source, target)
-  } catch (error) {
-    if (!isStoreError(error, 'PATH_NOT_FOUND')) throw error
-  }
 }

@@ -1,4 +1,4 @@
-import { isStoreError, StoreError } from '../base/store-error.ts'
+import { StoreError } from '../base/store-error.ts'
 import { superBlockBytes } from '../format/super-block.ts'
 import { emptyVolumeInfo, encodeVolumeInfo, type VolumeInfo } from '../format/volume-info.ts'
 import { onAbort } from '../runtime/abort.ts'
@@ -56,7 +56,7 @@ export class VolumeSnapshot implements Disposable {
     closing: AbortSignal,
   ): Promise<VolumeSnapshot> {
     const held = generation.retain()
-    const isIndexed = await hasWrittenRows(generation)
+    const isIndexed = await generation.log.tryFlush()
     return new VolumeSnapshot({
       generation,
       held,
@@ -109,17 +109,4 @@ export class VolumeSnapshot implements Disposable {
 function encodeInfo(info: VolumeInfo): Buffer | undefined {
   const text = encodeVolumeInfo(info)
   return text === encodeVolumeInfo(emptyVolumeInfo()) ? undefined : Buffer.from(text)
-}
-
-/** Whether the rows of all records are in the index file, which then is worth something. */
-async function hasWrittenRows({ log }: Generation): Promise<boolean> {
-  if (log.isReadOnly) return false
-  try {
-    await log.flush()
-    return true
-  } catch (error) {
-    // Without an index whoever copies the volume makes a new one.
-    if (!isStoreError(error)) throw error
-    return false
-  }
 }

@@ -9,7 +9,7 @@ import { mapBounded } from '../runtime/map-bounded.ts'
 import { ReadBuffer } from '../storage/read-buffer.ts'
 import type { VolumeHttpConfig, VolumeHttpParts } from './http-context.ts'
 import { readManifest } from './http-manifest.ts'
-import { type FileSource, localSource, otherSource } from './http-source.ts'
+import { type FileSource, goodSource } from './http-source.ts'
 import { parseFileTarget, tokenOf } from './http-target.ts'
 
 const READ_BUFFER_BYTES = 68 * KIB
@@ -68,17 +68,10 @@ export class FileDeletes {
   }
 
   /** From another copy if the one here is bad: what it names must not be left behind. */
-  async #open(fileId: FileId): Promise<FileSource> {
+  #open(fileId: FileId): Promise<FileSource> {
     const { access, signal } = this.#parts
     const request = { fileId, readDeleted: false, readToken: '', isForwarded: false }
-    try {
-      return await localSource(access, request, this.#buffer)
-    } catch (error) {
-      if (!isStoreError(error)) throw error
-      const other = await otherSource(access, request, error, signal)
-      if (other === undefined) throw error
-      return other
-    }
+    return goodSource(access, request, this.#buffer, signal)
   }
 
   /** False: one could not be deleted. The client knows, and the manifest is kept for a retry. */

@@ -19,7 +19,7 @@ import { contentRange, parseRanges, planMultipart } from './http-range.ts'
 import { sendPieces, signalOf } from './http-send.ts'
 import {
   type FileSource,
-  localSource,
+  goodSource,
   otherSource,
   remoteSource,
   type SourceRequest,
@@ -121,26 +121,15 @@ export class FileReads {
     const { access } = this.#parts
     const { fileId } = target
     const request = requestOf(target, readToken)
-    if (access.isLocal(fileId.volumeId)) return await this.#findHere(request, signal)
+    if (access.isLocal(fileId.volumeId)) {
+      return await goodSource(access, request, this.#buffer, signal)
+    }
     if (this.#config.readMode === 'local' || request.isForwarded) {
       throw new StoreError('VOLUME_NOT_FOUND', `volume ${fileId.volumeId} is not here`)
     }
     if (this.#config.readMode === 'proxy') return await remoteSource(access, request, signal)
     await this.#redirect(res, target, signal)
     return undefined
-  }
-
-  /** The copy here, or another one if it is bad. */
-  async #findHere(request: SourceRequest, signal: AbortSignal): Promise<FileSource> {
-    const { access } = this.#parts
-    try {
-      return await localSource(access, request, this.#buffer)
-    } catch (error) {
-      if (!isStoreError(error)) throw error
-      const other = await otherSource(access, request, error, signal)
-      if (other === undefined) throw error
-      return other
-    }
   }
 
   /** After the needle showed while it was being read that it is bad. Undefined: too late. */

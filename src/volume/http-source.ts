@@ -1,5 +1,5 @@
 import type { FileId } from '../base/file-id.ts'
-import type { StoreError } from '../base/store-error.ts'
+import { isStoreError, type StoreError } from '../base/store-error.ts'
 import type { ByteRange, NeedleContent, NeedleMetadata, ReadRequest } from '../net/volume-api.ts'
 import type { BufferShelf, LentBytes } from '../runtime/buffer-shelf.ts'
 import type { ReadBuffer } from '../storage/read-buffer.ts'
@@ -29,7 +29,7 @@ export interface SourceRequest {
 }
 
 /** A needle of this server. Errors as `NeedleAccess.read`. */
-export async function localSource(
+async function localSource(
   access: NeedleAccess,
   request: SourceRequest,
   into: ReadBuffer,
@@ -43,6 +43,23 @@ export async function localSource(
   const found = await access.read(fileId, readDeleted, isForwarded)
   if ('data' in found) return memorySource(found.attributes(), found.checksum, found.data)
   return largeSource(found)
+}
+
+/** A needle of this server, or of another copy if the one here is bad. */
+export async function goodSource(
+  access: NeedleAccess,
+  request: SourceRequest,
+  into: ReadBuffer,
+  signal: AbortSignal,
+): Promise<FileSource> {
+  try {
+    return await localSource(access, request, into)
+  } catch (error) {
+    if (!isStoreError(error)) throw error
+    const other = await otherSource(access, request, error, signal)
+    if (other === undefined) throw error
+    return other
+  }
 }
 
 /** A needle of another server. Errors as `NeedleAccess.fetch`. */

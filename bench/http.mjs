@@ -32,8 +32,8 @@ function startBare() {
   return startProcess('node', [here('bare-server.mjs')], firstJson)
 }
 
-async function assign(masterUrl, count) {
-  const answer = await fetch(`${masterUrl}/dir/assign?count=${count}`)
+async function assign(masterUrl, query) {
+  const answer = await fetch(`${masterUrl}/dir/assign?${query}`)
   if (!answer.ok) throw new Error(`assign: ${answer.status} ${await answer.text()}`)
   const { fid, url } = await answer.json()
   const [volume, key] = fid.split(',')
@@ -41,8 +41,8 @@ async function assign(masterUrl, count) {
 }
 
 /** Stores files of 1 KiB and writes their paths into a file, one a line. */
-export async function fill(masterUrl, pathsFile) {
-  const { volume, first, url } = await assign(masterUrl, FILES)
+export async function fill(masterUrl, pathsFile, query = '') {
+  const { volume, first, url } = await assign(masterUrl, `count=${FILES}&${query}`)
   const paths = Array.from({ length: FILES }, (_, i) => `/${volume},${evenHex(first + i)}${COOKIE}`)
   const body = randomBytes(BYTES)
   const headers = { 'Content-Type': 'application/octet-stream' }
@@ -197,7 +197,7 @@ function benchWrites(directory, { seconds, roundCount }) {
       return wrk(server.pid, { url, script, args, connections: 64, seconds })
     }
     const stored = async (store) => {
-      const { volume, url } = await assign(store.ready.masterUrl, 1)
+      const { volume, url } = await assign(store.ready.masterUrl, 'count=1')
       return () => put(store, url, `/${volume},`)
     }
     const measurements = {

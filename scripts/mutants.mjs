@@ -192,8 +192,8 @@ const MUTANTS = [
   {
     name: 'old-generations-do-not-count',
     file: 'src/master/volume-members.ts',
-    from: '  return isSameOrLater(compactionRevision, named.compactionRevision) ? named : undefined\n',
-    to: '  return compactionRevision >= 0 ? named : undefined\n',
+    from: 'isSameOrLater(compactionRevision, named.compactionRevision) ? named',
+    to: 'compactionRevision >= 0 ? named',
     also: [{ from: 'import { isSameOrLater, ', to: 'import { ' }],
     tests: ['test/master/volume-sets.test.ts'],
   },

@@ -16,7 +16,7 @@ const END_PAUSE_MS = 500
 const END_DEADLINE_MS = 3_000
 
 /** Why a run ends before its job is done. */
-type StopReason = 'pause' | 'cancel' | 'closing' | 'lease-lost'
+type StopReason = 'pause' | 'cancel' | 'make-way' | 'closing' | 'lease-lost'
 
 /** One lease, from the moment it was given to its end: steps, rests, and reports meanwhile. */
 export class JobRun {

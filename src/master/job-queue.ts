@@ -16,6 +16,7 @@ import type {
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Random } from '../runtime/random.ts'
+import { RISK_BELOW } from './assess.ts'
 import { chooseJob } from './job-choice.ts'
 import { JobLeases } from './job-leases.ts'
 import {
@@ -261,7 +262,8 @@ export class JobQueue implements AsyncDisposable {
     }
     if (this.#saver.sinceSavedMs(job.id) >= SAVE_EVERY_MS) this.#saver.saveSoon(job.id)
     this.#watchers.onChanged(job.id)
-    return job.order === 'pause' || job.order === 'cancel' ? job.order : 'go-on'
+    if (job.order === 'pause' || job.order === 'cancel') return job.order
+    return this.#isOvertaken(job, this.#parts.clock.monotonicMs()) ? 'make-way' : 'go-on'
   }
 
   /**
@@ -355,7 +357,18 @@ export class JobQueue implements AsyncDisposable {
   #isReady(job: JobRecord, nowMs: number): boolean {
     if ((this.#notBefore.get(job.id) ?? nowMs) > nowMs) return false
     if (!job.isAsked && this.#parts.isHeldBack(job)) return false
+    if (this.#isOvertaken(job, nowMs)) return false
     return !this.#parts.locksOf(job).some((lock) => this.#leases.isLocked(lock))
+  }
+
+  /** A repair of the same volume is due: copies that are missing do not wait for a chore. */
+  #isOvertaken({ kind, target: { volumeId } }: JobRecord, nowMs: number): boolean {
+    if (kind === 'replica-repair' || volumeId === undefined) return false
+    const key = subjectKey({ kind: 'replica-repair', target: { volumeId } })
+    const repair = this.#jobs.get(this.#bySubject.get(key) ?? 0)
+    if (repair?.state !== 'waiting' || repair.risk < RISK_BELOW) return false
+    if ((this.#notBefore.get(repair.id) ?? nowMs) > nowMs) return false
+    return repair.isAsked || !this.#parts.isHeldBack(repair)
   }
 
   #owned(jobId: number, token: string): JobRecord {

@@ -120,8 +120,11 @@ export interface JobReport {
   readonly cursor: string
 }
 
-/** What the worker does next. After `pause` and `cancel` it ends the job as `released`. */
-export type JobAdvice = 'go-on' | 'pause' | 'cancel'
+/**
+ * What the worker does next. After all but `go-on` it ends the job as `released`; `make-way` lets a
+ * repair of the same volume begin.
+ */
+export type JobAdvice = 'go-on' | 'pause' | 'cancel' | 'make-way'
 
 export interface JobEnd extends JobReport {
   /** `released`: neither done nor failed; whoever takes it next goes on. */

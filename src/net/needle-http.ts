@@ -1,11 +1,14 @@
 import { Pool } from 'undici'
 import { crc32c, maskCrc32c } from '../base/crc32c.ts'
 import { formatFileId } from '../base/file-id.ts'
-import { hex8 } from '../base/ids.ts'
+import { hex8, type VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { StoreError } from '../base/store-error.ts'
 import { formatTtl } from '../base/ttl.ts'
+import { BufferShelf } from '../runtime/buffer-shelf.ts'
+import type { Clock } from '../runtime/clock.ts'
 import { CLUSTER_AUTH_HEADER, type ClusterAuth } from './cluster-auth.ts'
+import { download } from './download.ts'
 import { fromHttpAnswer, parseJson } from './http-errors.ts'
 import { HttpExchange, type HttpRequest } from './http-exchange.ts'
 import { metadataFromHeaders, metadataToHeaders } from './needle-headers.ts'
@@ -16,6 +19,7 @@ import type {
   PutRequest,
   PutStreamRequest,
   ReadRequest,
+  VolumeExtent,
 } from './volume-api.ts'
 
 export interface NeedleHttpOptions {
@@ -26,16 +30,23 @@ export interface NeedleHttpOptions {
   readonly auth: ClusterAuth | undefined
 }
 
-/** Needles of one volume server over HTTP: what is too large for messages, and every read. */
+/** What one volume server gives and takes over HTTP: what is too large for messages, all reads. */
 export class NeedleHttp implements AsyncDisposable {
   readonly #url: string
   readonly #auth: ClusterAuth | undefined
   readonly #reads: Pool
   /** Apart from reads: a long body holds up whatever is behind it. */
   readonly #writes: Pool
+  /** What volumes are read into. */
+  readonly #shelf: BufferShelf
+  readonly #clock: Clock
+  readonly #timeoutMs: number
 
-  constructor(options: NeedleHttpOptions) {
+  constructor(parts: { readonly clock: Clock }, options: NeedleHttpOptions) {
     const { url, timeoutMs, auth } = options
+    this.#clock = parts.clock
+    this.#timeoutMs = timeoutMs
+    this.#shelf = new BufferShelf(parts, { sizeBytes: LIMITS.streamPiece.value, keptMax: 4 })
     this.#url = url
     this.#auth = auth
     const shared = {
@@ -99,6 +110,35 @@ export class NeedleHttp implements AsyncDisposable {
     // What the server began to send is the large file, not the needle that describes it.
     found[Symbol.dispose]()
     return await this.#content(await this.#get(request, 'cm=false', signal), range)
+  }
+
+  /**
+   * The bytes of `.dat`, all of `extent`. Each piece is to be done with before the next.
+   *
+   * @throws {StoreError} VOLUME_CHANGED: it was vacuumed, or is shorter; UNAUTHENTICATED.
+   */
+  async *readVolumeData(
+    { volumeId, extent }: { readonly volumeId: VolumeId; readonly extent: VolumeExtent },
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const { datBytes, compactionRevision } = extent
+    const query = `volume=${volumeId}&revision=${compactionRevision}&bytes=${datBytes}`
+    const path = `/vol/data?${query}`
+    const headers: Record<string, string> = {}
+    if (this.#auth !== undefined) headers[CLUSTER_AUTH_HEADER] = this.#auth.signHttp('GET', path)
+    const request = { url: this.#url, path, headers, timeoutMs: this.#timeoutMs }
+    let bytes = 0
+    for await (const piece of download(
+      { clock: this.#clock, shelf: this.#shelf },
+      request,
+      signal,
+    )) {
+      bytes += piece.bytes.length
+      yield piece.bytes
+      piece.release()
+    }
+    if (bytes === datBytes) return
+    throw new StoreError('PEER_FAILED', `${this.#url} sent ${bytes} bytes, not ${datBytes}`)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

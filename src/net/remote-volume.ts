@@ -42,6 +42,7 @@ import type {
   VolumeDigest,
   VolumeExtent,
   VolumeFilePiece,
+  VolumeFilesRequest,
   VolumeServerStatus,
 } from './volume-api.ts'
 import {
@@ -90,9 +91,9 @@ import {
   serverStatusFromWire,
   tailRecordFromWire,
   tailToWire,
+  volumeFilesToWire,
   type WireExtent,
   type WireGetPart,
-  type WirePiece,
   type WireResult,
   type WireResults,
   type WireServerStatus,
@@ -143,7 +144,7 @@ export class RemoteVolume implements VolumeApi, AsyncDisposable {
     this.#channel = new GrpcChannel(parts, options)
     this.#writes = new WriteStreamClient(parts, { channel: this.#channel, timeoutMs })
     const auth = secret && new ClusterAuth(parts, secret)
-    this.#http = new NeedleHttp({ url: location.url, timeoutMs, auth })
+    this.#http = new NeedleHttp(parts, { url: location.url, timeoutMs, auth })
     this.#reads = config.reads ?? 'http'
   }
 
@@ -256,13 +257,24 @@ export class RemoteVolume implements VolumeApi, AsyncDisposable {
     )
   }
 
-  readVolumeFiles(volumeId: VolumeId, signal: AbortSignal): AsyncIterable<VolumeFilePiece> {
-    return this.#stream<WirePiece, VolumeFilePiece>(
-      'ReadVolumeFiles',
-      { volumeId },
-      pieceFromWire,
-      signal,
-    )
+  async *readVolumeFiles(
+    request: VolumeFilesRequest,
+    signal: AbortSignal,
+  ): AsyncGenerator<VolumeFilePiece, void, undefined> {
+    const { volumeId, isDatApart = false } = request
+    const wire = volumeFilesToWire({ volumeId, isDatApart: isDatApart || this.#reads === 'http' })
+    for await (const piece of this.#stream('ReadVolumeFiles', wire, pieceFromWire, signal)) {
+      const { extension, extent } = piece
+      if (extent === undefined || isDatApart) {
+        yield piece
+        continue
+      }
+      let offsetBytes = 0
+      for await (const data of this.#http.readVolumeData({ volumeId, extent }, signal)) {
+        yield { extension, offsetBytes, data }
+        offsetBytes += data.length
+      }
+    }
   }
 
   tailVolume(request: TailRequest, signal: AbortSignal): AsyncIterable<TailRecord> {

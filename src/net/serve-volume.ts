@@ -56,6 +56,7 @@ import {
   serverStatusToWire,
   tailFromWire,
   tailRecordToWire,
+  volumeFilesFromWire,
   type WireAllocate,
   type WireBatchDelete,
   type WireCommand,
@@ -63,6 +64,7 @@ import {
   type WireGetPart,
   type WirePut,
   type WireTail,
+  type WireVolumeFiles,
 } from './wire-volume.ts'
 import { checkReplica, WriteStreamServer } from './write-stream-server.ts'
 
@@ -161,8 +163,8 @@ function streams(api: VolumeApi): Record<string, GrpcMethod> {
     CopyVolume: serverStream('cluster', (wire: WireCopy, { signal }) =>
       mapStream(api.copyVolume(copyFromWire(wire), signal), copyProgressToWire),
     ),
-    ReadVolumeFiles: serverStream('cluster', (wire: WireVolume, { signal }) =>
-      mapStream(api.readVolumeFiles(wireVolumeId(wire.volumeId), signal), pieceToWire),
+    ReadVolumeFiles: serverStream('cluster', (wire: WireVolumeFiles, { signal }) =>
+      mapStream(api.readVolumeFiles(volumeFilesFromWire(wire), signal), pieceToWire),
     ),
     TailVolume: serverStream('cluster', (wire: WireTail, { signal }) =>
       mapStream(api.tailVolume(tailFromWire(wire), signal), tailRecordToWire),

@@ -250,6 +250,14 @@ export interface VolumeFilePiece {
   readonly extension: VolumeFileExtension
   readonly offsetBytes: number
   readonly data: Uint8Array
+  /** Says of `.dat`, in place of its bytes, how far it goes. */
+  readonly extent?: VolumeExtent | undefined
+}
+
+export interface VolumeFilesRequest {
+  readonly volumeId: VolumeId
+  /** The bytes of `.dat`, which are most of all, are fetched in another way. */
+  readonly isDatApart?: boolean
 }
 
 export interface TailRequest {
@@ -333,7 +341,7 @@ export interface VolumeApi {
   copyVolume(command: CopyVolumeCommand, signal: AbortSignal): AsyncIterable<CopyProgress>
 
   /** The files of a volume as of now: all that whoever copies it needs. */
-  readVolumeFiles(volumeId: VolumeId, signal: AbortSignal): AsyncIterable<VolumeFilePiece>
+  readVolumeFiles(request: VolumeFilesRequest, signal: AbortSignal): AsyncIterable<VolumeFilePiece>
 
   /**
    * Records in the order of `.dat`, up to its present end.

@@ -123,7 +123,7 @@ const STATES = [
 ] as const satisfies readonly JobState[]
 const UNITS = ['bytes', 'needles', 'volumes'] as const satisfies readonly JobProgress['unit'][]
 const ORDERS = ['pause', 'resume', 'cancel'] as const satisfies readonly JobOrder[]
-const ADVICES = ['go-on', 'pause', 'cancel'] as const satisfies readonly JobAdvice[]
+const ADVICES = ['go-on', 'pause', 'cancel', 'make-way'] as const satisfies readonly JobAdvice[]
 const OUTCOMES = ['done', 'failed', 'released'] as const satisfies readonly JobEnd['outcome'][]
 
 export function targetToWire(target: JobTarget): WireTarget {

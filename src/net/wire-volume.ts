@@ -18,6 +18,7 @@ import type {
   VolumeCommand,
   VolumeExtent,
   VolumeFilePiece,
+  VolumeFilesRequest,
   VolumeServerStatus,
 } from './volume-api.ts'
 import {
@@ -136,10 +137,16 @@ export interface WireServerStatus {
   readonly volumes: readonly WireVolumeReport[]
 }
 
+export interface WireVolumeFiles {
+  readonly volumeId: number
+  readonly isDatApart: boolean
+}
+
 export interface WirePiece {
   readonly extension: string
   readonly offsetBytes: number
   readonly data: Uint8Array
+  readonly extent: WireExtent | null
 }
 
 export type WireExtent = VolumeExtent
@@ -399,8 +406,18 @@ export function serverStatusFromWire(wire: WireServerStatus): VolumeServerStatus
   }
 }
 
-export function pieceToWire(piece: VolumeFilePiece): WirePiece {
-  return { extension: piece.extension, offsetBytes: piece.offsetBytes, data: piece.data }
+export function volumeFilesToWire(request: VolumeFilesRequest): WireVolumeFiles {
+  const { volumeId, isDatApart = false } = request
+  return { volumeId, isDatApart }
+}
+
+/** @throws {StoreError} REQUEST_INVALID */
+export function volumeFilesFromWire(wire: WireVolumeFiles): VolumeFilesRequest {
+  return { volumeId: wireVolumeId(wire.volumeId), isDatApart: wire.isDatApart }
+}
+
+export function pieceToWire({ extension, offsetBytes, data, extent }: VolumeFilePiece): WirePiece {
+  return { extension, offsetBytes, data, extent: extent ? extentToWire(extent) : null }
 }
 
 /** `data` is a view on its message. @throws {StoreError} REQUEST_INVALID */
@@ -409,6 +426,7 @@ export function pieceFromWire(wire: WirePiece): VolumeFilePiece {
     extension: wireWord(wire.extension, EXTENSIONS, 'the extension of a file'),
     offsetBytes: wireNumber(wire.offsetBytes, 'an offset'),
     data: wire.data,
+    ...(wire.extent && { extent: extentFromWire(wire.extent) }),
   }
 }
 

@@ -35,7 +35,7 @@ export class DrainingVolume {
         track(() => api.setVolumeReplication(command, signal)),
       // Streams end by themselves when the volumes under them are closed.
       copyVolume: (command, signal) => api.copyVolume(command, signal),
-      readVolumeFiles: (volumeId, signal) => api.readVolumeFiles(volumeId, signal),
+      readVolumeFiles: (request, signal) => api.readVolumeFiles(request, signal),
       tailVolume: (request, signal) => api.tailVolume(request, signal),
       vacuumVolume: (command, signal) => api.vacuumVolume(command, signal),
       listNeedles: (volumeId, signal) => api.listNeedles(volumeId, signal),

@@ -15,6 +15,7 @@ import {
 import { decodeAttributes, type NeedleAttributes } from '../format/needle-attributes.ts'
 import type { BufferShelf, LentBytes } from '../runtime/buffer-shelf.ts'
 import { type DiskFile, readFully } from '../runtime/disk.ts'
+import { readAhead } from '../runtime/read-ahead.ts'
 import type { Generation } from './generation.ts'
 import type { NeedleLocation } from './needle-map.ts'
 
@@ -122,32 +123,16 @@ export class LargeNeedle implements Disposable {
   async *lend(shelf: BufferShelf, signal: AbortSignal): AsyncGenerator<LentBytes, void, undefined> {
     let crc = 0
     let done = 0
-    let ahead: Promise<LentBytes> | undefined
-    const readNext = (at: number): Promise<LentBytes> | undefined => {
-      if (at >= this.dataBytes) return undefined
-      const reading = this.#readInto(shelf.take(Math.min(shelf.sizeBytes, this.dataBytes - at)), at)
-      reading.catch(() => 'it is awaited when it is its turn')
-      return reading
-    }
-    try {
-      ahead = readNext(0)
-      while (ahead !== undefined) {
-        const piece = await ahead
-        ahead = undefined
-        crc = crc32c(piece.bytes, crc)
-        done += piece.bytes.length
-        if (done === this.dataBytes && !matchesChecksum(crc, this.checksum)) {
-          piece.release()
-          throw new StoreError('NEEDLE_CORRUPT', 'the data does not match its checksum')
-        }
-        ahead = readNext(done)
-        yield piece
-        throwIfAborted(signal)
+    const range = { fromBytes: this.#dataAt, toBytes: this.#dataAt + this.dataBytes }
+    for await (const piece of readAhead(this.#dat, range, shelf)) {
+      crc = crc32c(piece.bytes, crc)
+      done += piece.bytes.length
+      if (done === this.dataBytes && !matchesChecksum(crc, this.checksum)) {
+        piece.release()
+        throw new StoreError('NEEDLE_CORRUPT', 'the data does not match its checksum')
       }
-    } finally {
-      // The disk may still write into it.
-      const unused = await ahead?.catch(() => undefined)
-      unused?.release()
+      yield piece
+      throwIfAborted(signal)
     }
   }
 
@@ -174,14 +159,6 @@ export class LargeNeedle implements Disposable {
 
   [Symbol.dispose](): void {
     this.#held[Symbol.dispose]()
-  }
-
-  async #readInto(piece: LentBytes, at: number): Promise<LentBytes> {
-    const { length } = piece.bytes
-    const got = await this.#dat.read(piece.bytes, 0, length, this.#dataAt + at)
-    if (got === length) return piece
-    piece.release()
-    throw new StoreError('NEEDLE_CORRUPT', '.dat ends within a needle')
   }
 
   async #readBlock(at: number, end: number): Promise<Buffer> {

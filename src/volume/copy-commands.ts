@@ -14,6 +14,7 @@ import type {
   VolumeApi,
   VolumeExtent,
   VolumeFilePiece,
+  VolumeFilesRequest,
 } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { KeyedMutex } from '../runtime/keyed-mutex.ts'
@@ -22,7 +23,7 @@ import type { VolumeDraft } from '../storage/disk-location.ts'
 import type { Store } from '../storage/store.ts'
 import type { Volume } from '../storage/volume.ts'
 import { CatchUp } from './catch-up.ts'
-import { readSnapshot, verifyDraft, writeDraft } from './copy-volume.ts'
+import { fillDraft, readSnapshot } from './copy-volume.ts'
 import { isSameExtent } from './heal-needles.ts'
 import { Rest } from './rest.ts'
 import { tailSnapshot } from './tail-volume.ts'
@@ -84,8 +85,8 @@ export class CopyCommands {
     let sourceExtent: VolumeExtent | undefined
     const name = { collection, volumeId, sizeBytes: datBytes }
     const fill = async (draft: VolumeDraft): Promise<void> => {
-      await writeDraft(draft, peer.readVolumeFiles(volumeId, signal), rest, onWritten)
-      sourceExtent = await verifyDraft(draft, rest, signal)
+      const pieces = peer.readVolumeFiles({ volumeId }, signal)
+      sourceExtent = await fillDraft(draft, pieces, { rest, onWritten, signal })
     }
     const { volume } = await store.adoptVolume(name, fill, { replacesBad })
     this.#remember(volumeId, volume)
@@ -118,11 +119,11 @@ export class CopyCommands {
   }
 
   async *readFiles(
-    volumeId: VolumeId,
+    { volumeId, isDatApart = false }: VolumeFilesRequest,
     signal: AbortSignal,
   ): AsyncGenerator<VolumeFilePiece, void, undefined> {
     using snapshot = await this.#parts.store.get(volumeId).volume.snapshot()
-    yield* readSnapshot(snapshot, signal)
+    yield* readSnapshot(snapshot, isDatApart, signal)
   }
 
   async *tail(

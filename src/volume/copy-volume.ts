@@ -17,6 +17,7 @@ import type { Rest } from './rest.ts'
 const RECORDS_PER_TURN = 512
 /** Some ten milliseconds of reading and checking. */
 const BYTES_PER_SLICE = 4 * MIB
+const NO_BYTES = new Uint8Array(0)
 const SUPER_BLOCK_READ_BYTES = 8 + 65_535
 
 const BYTES_MAX: Readonly<Record<VolumeFileExtension, number>> = {
@@ -27,14 +28,19 @@ const BYTES_MAX: Readonly<Record<VolumeFileExtension, number>> = {
   vif: LIMITS.volumeInfoMax.value,
 }
 
-/** All files of a snapshot, in pieces, `.dat` first. */
+/** All files of a snapshot, in pieces, `.dat` first: its bytes, or only how far they go. */
 export async function* readSnapshot(
   snapshot: VolumeSnapshot,
+  isDatApart: boolean,
   signal: AbortSignal,
 ): AsyncGenerator<VolumeFilePiece, void, undefined> {
-  const { datBytes, idxBytes = 0, sidecar, info } = snapshot
+  const { datBytes, compactionRevision, idxBytes = 0, sidecar, info } = snapshot
   const length = LIMITS.streamPiece.value
-  for (let at = 0; at < datBytes; at += length) {
+  if (isDatApart) {
+    const extent = { datBytes, compactionRevision }
+    yield { extension: 'dat', offsetBytes: 0, data: NO_BYTES, extent }
+  }
+  for (let at = 0; !isDatApart && at < datBytes; at += length) {
     if (signal.aborted) throw cancelledError(signal, 'while reading the files of a volume')
     const data = await snapshot.readDat(length, at)
     yield { extension: 'dat', offsetBytes: at, data }
@@ -55,19 +61,24 @@ function* piecesOf(extension: VolumeFileExtension, bytes: Buffer): Generator<Vol
   }
 }
 
+export interface DraftWork {
+  readonly rest: Rest
+  readonly onWritten: (datBytes: number) => void
+  readonly signal: AbortSignal
+}
+
 /**
- * Writes the files of a volume as they arrive, with a rest after each piece, and makes their bytes
- * durable.
+ * Writes the files of a volume as they arrive, with a rest after each piece, reads them back and
+ * makes their bytes durable. Returns what `verifyDraft` does.
  *
  * @throws {StoreError} PEER_FAILED: a file comes in pieces that do not follow each other, or is too
- * long. DISK_FULL, DISK_FAILED; whatever `pieces` throws.
+ * long. DISK_FULL, DISK_FAILED; whatever `pieces` throws, and `verifyDraft`.
  */
-export async function writeDraft(
+export async function fillDraft(
   draft: VolumeDraft,
   pieces: AsyncIterable<VolumeFilePiece>,
-  rest: Rest,
-  onWritten: (datBytes: number) => void,
-): Promise<void> {
+  { rest, onWritten, signal }: DraftWork,
+): Promise<VolumeExtent> {
   await using files = new DraftFiles(draft)
   let datBytes = 0
   for await (const piece of pieces) {
@@ -77,7 +88,14 @@ export async function writeDraft(
     datBytes += piece.data.length
     onWritten(datBytes)
   }
-  await files.sync()
+  // The disk is busy with one of them, the processor with the other.
+  const syncing = files.sync()
+  syncing.catch(() => 'it is awaited in any case')
+  try {
+    return await verifyDraft(draft, rest, signal)
+  } finally {
+    await syncing
+  }
 }
 
 class DraftFiles implements AsyncDisposable {
@@ -123,7 +141,7 @@ class DraftFiles implements AsyncDisposable {
  * @throws {StoreError} PEER_FAILED: it does not. SUPER_BLOCK_CORRUPT, SIDECAR_CORRUPT, DISK_FAILED,
  * CANCELLED.
  */
-export async function verifyDraft(
+async function verifyDraft(
   draft: VolumeDraft,
   rest: Rest,
   signal: AbortSignal,

@@ -65,6 +65,7 @@ async function runDataThread(setup: DataThreadSetup): Promise<void> {
       signal: stop.signal,
       status: async () => (await port.call('status', [])) as object,
       isReady: () => isReady,
+      openVolumeData: (volumeId: VolumeId) => access.openData(volumeId),
       deleteChunk: async (fileId: FileId, signal: AbortSignal) =>
         (await port.call('deleteChunk', [fileId], signal)) as DeleteAnswer,
       ...(auth && { verifyReplica: (req: IncomingMessage) => isFromCluster(auth, req) }),

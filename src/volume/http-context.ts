@@ -1,8 +1,10 @@
 import type { IncomingMessage } from 'node:http'
 import type { FileId } from '../base/file-id.ts'
+import type { VolumeId } from '../base/ids.ts'
 import type { FileTokens } from '../net/file-token.ts'
 import type { DeleteAnswer } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
+import type { DiskFile } from '../runtime/disk.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import type { Random } from '../runtime/random.ts'
@@ -24,6 +26,12 @@ export interface VolumeHttpParts {
   readonly tokens?: FileTokens
   /** Whether the request comes from a server of this cluster. Absent: none is believed to. */
   readonly verifyReplica?: (req: IncomingMessage) => boolean
+  /**
+   * Opens the `.dat` of a volume for reading. Absent: nobody can copy volumes from here over HTTP.
+   *
+   * @throws {StoreError} VOLUME_NOT_FOUND, DISK_FAILED.
+   */
+  readonly openVolumeData?: (volumeId: VolumeId) => Promise<DiskFile>
   /** Deletes a chunk of a large file, on whichever server it is. Absent: only chunks here. */
   readonly deleteChunk?: (fileId: FileId, signal: AbortSignal) => Promise<DeleteAnswer>
 }

@@ -13,6 +13,7 @@ import { FastReads } from './http-fast-read.ts'
 import { FAST_BODY_MAX, FastWrites } from './http-fast-write.ts'
 import { FileReads } from './http-read.ts'
 import { splitTarget } from './http-target.ts'
+import { VolumeData } from './http-volume-data.ts'
 import { FileWrites } from './http-write.ts'
 
 /** Everything that a volume server answers over HTTP; docs/HTTP.md describes it. */
@@ -212,8 +213,10 @@ class VolumeRoutes {
     ]
     if (this.#config.publicOnly === true) return new Map(open)
     const sendPage: Route = (_req, res) => sendText(res, 'text/html; charset=utf-8', PAGE)
+    const data = new VolumeData(this.#parts)
     return new Map([
       ...open,
+      ['/vol/data', (req, res) => data.serve(req, res)],
       ['/', sendPage],
       ['/ui/index.html', sendPage],
       ['/status', async (_req, res) => sendJson(res, 200, await status())],

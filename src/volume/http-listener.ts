@@ -4,6 +4,7 @@ import { ClusterAuth } from '../net/cluster-auth.ts'
 import type { FileTokens } from '../net/file-token.ts'
 import { type HttpAddress, HttpServer } from '../net/http-server.ts'
 import type { Clock } from '../runtime/clock.ts'
+import type { Disk } from '../runtime/disk.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import type { Random } from '../runtime/random.ts'
@@ -21,6 +22,7 @@ export interface HttpListenerParts {
   readonly clock: Clock
   readonly logger: Logger
   readonly random: Random
+  readonly disk: Disk
   readonly metrics: Metrics
   readonly store: Store
   readonly needles: NeedleService
@@ -58,7 +60,7 @@ async function listenHere(
   parts: HttpListenerParts,
   config: VolumeServerConfig,
 ): Promise<HttpListener> {
-  const { clock, logger, random, needles, reports, tokens, version, ...rest } = parts
+  const { clock, logger, random, store, needles, reports, tokens, version, ...rest } = parts
   const auth = config.secret && new ClusterAuth({ clock, random }, config.secret)
   const http = volumeHttp(
     {
@@ -70,6 +72,9 @@ async function listenHere(
       access: needles,
       signal: rest.stopping,
       status: () => statusMembers(reports, version),
+      openVolumeData: (volumeId) => {
+        return rest.disk.open(store.get(volumeId).volume.paths.dat, 'read')
+      },
       ...(tokens && { tokens }),
       ...(auth && { verifyReplica: (req: IncomingMessage) => isFromCluster(auth, req) }),
       deleteChunk: (fileId, signal) => needles.deleteAnywhere(fileId, signal),

@@ -37,6 +37,7 @@ import type {
   VolumeDigest,
   VolumeExtent,
   VolumeFilePiece,
+  VolumeFilesRequest,
   VolumeServerStatus,
 } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -184,8 +185,11 @@ export class LocalVolume implements VolumeApi, AsyncDisposable {
     return await this.#track(this.#copies.catchUp(command, this.#untilClosed(signal)))
   }
 
-  readVolumeFiles(volumeId: VolumeId, signal: AbortSignal): AsyncIterable<VolumeFilePiece> {
-    return this.#copies.readFiles(volumeId, signal)
+  readVolumeFiles(
+    request: VolumeFilesRequest,
+    signal: AbortSignal,
+  ): AsyncIterable<VolumeFilePiece> {
+    return this.#copies.readFiles(request, signal)
   }
 
   tailVolume(request: TailRequest, signal: AbortSignal): AsyncIterable<TailRecord> {

@@ -16,7 +16,7 @@ import type {
   ReadRequest,
 } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
-import type { Disk } from '../runtime/disk.ts'
+import type { Disk, DiskFile } from '../runtime/disk.ts'
 import { Tally } from '../runtime/metrics.ts'
 import type { SharedGeneration } from '../storage/generation.ts'
 import type { ReadBuffer } from '../storage/read-buffer.ts'
@@ -178,6 +178,12 @@ export class ThreadAccess implements NeedleAccess {
 
   async locate(volumeId: VolumeId, signal: AbortSignal): Promise<readonly NodeLocation[]> {
     return (await this.#port.call('locate', [volumeId], signal)) as readonly NodeLocation[]
+  }
+
+  /** The `.dat` of a volume. @throws {StoreError} VOLUME_NOT_FOUND, PATH_NOT_FOUND, DISK_FAILED. */
+  async openData(volumeId: VolumeId): Promise<DiskFile> {
+    const { path } = (await this.#port.call('share', [volumeId])) as SharedGeneration
+    return await this.#parts.disk.open(path, 'read')
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -275,6 +275,51 @@ describe('orders', () => {
   })
 })
 
+describe('a chore on a volume that has lost copies', () => {
+  const RISK = 800
+  const chore = { ...repair(1), kind: 'move', risk: 100, isAsked: true } as const
+
+  test('makes way for the repair, and goes on behind it', async () => {
+    const queue = await new Bench().open()
+    await queue.add(chore, NO_SIGNAL)
+    const taken = await takeSome(queue)
+    expect(queue.report(report(taken, 'half'))).toBe('go-on')
+    const urgent = await queue.add(repair(1, { risk: RISK, queue: 'dc2' }), NO_SIGNAL)
+    expect(await queue.take(ANY, NO_SIGNAL)).toBeUndefined()
+    expect(queue.report(report(taken, 'more'))).toBe('make-way')
+    await queue.end({ ...end(taken, 'released'), cursor: 'more' })
+    // Also by a worker whose own queue has the chore.
+    const own = { ...ANY, queue: chore.queue }
+    const repairing = await queue.take(own, NO_SIGNAL)
+    expect(repairing?.job.id).toBe(urgent.id)
+    expect(await queue.take(own, NO_SIGNAL)).toBeUndefined()
+    if (repairing !== undefined) await queue.end(end(repairing, 'done'))
+    expect(await takeSome(queue)).toMatchObject({ job: { id: taken.job.id }, cursor: 'more' })
+  })
+
+  test.each([
+    ['is of another volume', repair(2, { risk: RISK }), false],
+    ['can wait', repair(1, { risk: 650 }), false],
+    ['is held back', repair(1, { risk: RISK, isAsked: false }), true],
+  ])('goes on while the repair %s', async (_what, request, isHoldingBack) => {
+    const bench = new Bench()
+    bench.isHoldingBack = isHoldingBack
+    const queue = await bench.open()
+    await queue.add(chore, NO_SIGNAL)
+    const taken = await takeSome(queue)
+    await queue.add(request, NO_SIGNAL)
+    expect(queue.report(report(taken))).toBe('go-on')
+  })
+
+  test('goes on while the repair backs off', async () => {
+    const queue = await new Bench().open()
+    await queue.add(repair(1, { risk: RISK }), NO_SIGNAL)
+    await queue.end(end(await takeSome(queue), 'failed', 'x'))
+    await queue.add(chore, NO_SIGNAL)
+    expect(queue.report(report(await takeSome(queue)))).toBe('go-on')
+  })
+})
+
 describe('across restarts', () => {
   test('a running job stays its worker’s for one more lease, then goes on elsewhere', async () => {
     const bench = new Bench()

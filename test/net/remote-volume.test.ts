@@ -469,7 +469,7 @@ describe('the rest over gRPC', () => {
     expect(await remote.volumeStatus(volumeId(7), SIGNAL)).toEqual(REPORT)
     expect((await remote.serverStatus(SIGNAL)).node).toEqual(NODE)
     expect(await remote.vacuumCheck(volumeId(7), SIGNAL)).toBe(0.25)
-    const pieces = await collect(remote.readVolumeFiles(volumeId(7), SIGNAL))
+    const pieces = await collect(remote.readVolumeFiles({ volumeId: volumeId(7) }, SIGNAL))
     expect(pieces.map(({ offsetBytes }) => offsetBytes)).toEqual(
       Array.from({ length: 100 }, (_, index) => index * 1000),
     )

@@ -333,7 +333,7 @@ const PLAIN: Readonly<Record<string, readonly string[]>> = {
   VolumeCommandResponse: [],
   GetVolumeStatusRequest: ['volumeId'],
   GetServerStatusRequest: [],
-  ReadVolumeFilesRequest: ['volumeId'],
+  ReadVolumeFilesRequest: ['isDatApart', 'volumeId'],
   VacuumCheckRequest: ['volumeId'],
   VacuumCheckResponse: ['garbageRatio'],
   DigestVolumeRequest: ['volumeId'],
@@ -475,7 +475,10 @@ const HOSTILE: readonly (readonly [string, ErrorCode, () => unknown])[] = [
   [
     'an extension with a path in it',
     'REQUEST_INVALID',
-    () => volume.pieceFromWire({ extension: '../x', offsetBytes: 0, data: Buffer.alloc(0) }),
+    () => {
+      const piece = { extension: '../x', offsetBytes: 0, data: Buffer.alloc(0), extent: null }
+      return volume.pieceFromWire(piece)
+    },
   ],
   [
     '10,001 dirty needles at once',

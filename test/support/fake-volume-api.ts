@@ -139,7 +139,7 @@ export class FakeVolume implements VolumeApi {
     yield { copiedBytes: 2, totalBytes, isDone: true, sourceExtent: EXTENT, directoryId: 'd' }
   }
 
-  async *readVolumeFiles(_id: number, signal: AbortSignal): AsyncGenerator<VolumeFilePiece> {
+  async *readVolumeFiles(_request: object, signal: AbortSignal): AsyncGenerator<VolumeFilePiece> {
     for (let piece = 0; piece < 100; piece++) {
       await this.beforeCall('readVolumeFiles', signal)
       this.calls.push('piece')

@@ -47,8 +47,8 @@ function tampering(
   change: (piece: VolumeFilePiece) => VolumeFilePiece | undefined,
 ): VolumeApi {
   return changedPeer(source, {
-    async *readVolumeFiles(volumeId, signal) {
-      for await (const piece of source.readVolumeFiles(volumeId, signal)) {
+    async *readVolumeFiles(request, signal) {
+      for await (const piece of source.readVolumeFiles(request, signal)) {
         const changed = change(piece)
         if (changed !== undefined) yield changed
       }
@@ -154,7 +154,7 @@ describe('copyVolume', () => {
     const before = source.disk.contents('/a/3.dat')
     const pieces: VolumeFilePiece[] = []
     let vacuuming: Promise<unknown> | undefined
-    for await (const piece of source.api.readVolumeFiles(vid(3), SIGNAL)) {
+    for await (const piece of source.api.readVolumeFiles({ volumeId: vid(3) }, SIGNAL)) {
       pieces.push(piece)
       if (vacuuming !== undefined) continue
       vacuuming = collect(source.api.vacuumVolume(vacuumCommand, SIGNAL))
@@ -232,7 +232,7 @@ describe('copyVolume', () => {
     const { source, target } = await openPair()
     await using _target = target
     await source.put(3, 1, 'x'.repeat(3_000_000))
-    const files = source.api.readVolumeFiles(vid(3), SIGNAL)[Symbol.asyncIterator]()
+    const files = source.api.readVolumeFiles({ volumeId: vid(3) }, SIGNAL)[Symbol.asyncIterator]()
     await files.next()
     await source.close()
     await expect(files.next()).rejects.toMatchObject({ code: 'CLOSED' })
@@ -370,8 +370,8 @@ describe('a polite copy', () => {
     for (let needle = 1; needle <= 4; needle++) await source.put(3, needle, 'x'.repeat(1_000_000))
     const honest = source.api
     const slow = changedPeer(honest, {
-      async *readVolumeFiles(volumeId, signal) {
-        for await (const piece of honest.readVolumeFiles(volumeId, signal)) {
+      async *readVolumeFiles(request, signal) {
+        for await (const piece of honest.readVolumeFiles(request, signal)) {
           await cluster.clock.sleep(10, signal)
           yield piece
         }
@@ -386,7 +386,7 @@ describe('a polite copy', () => {
     })
     while (!isDone) await cluster.clock.advance(10)
     await copying
-    const files = await collect(honest.readVolumeFiles(vid(3), SIGNAL))
+    const files = await collect(honest.readVolumeFiles({ volumeId: vid(3) }, SIGNAL))
     const tookMs = cluster.clock.monotonicMs() - beganMs
     expect(tookMs).toBeGreaterThanOrEqual(files.length * 40 - 10)
     expect(tookMs).toBeLessThan(files.length * 40 + 200)

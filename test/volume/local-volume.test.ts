@@ -376,7 +376,7 @@ describe('deleteVolume', () => {
     await node.allocate(3)
     for (let needle = 1; needle <= 3000; needle++) void node.put(3, needle, 'x')
     await node.put(3, 3001, 'x')
-    const files = node.api.readVolumeFiles(vid(3), SIGNAL)
+    const files = node.api.readVolumeFiles({ volumeId: vid(3) }, SIGNAL)
     await files[Symbol.asyncIterator]().next()
     const vacuuming = collect(node.api.vacuumVolume(command, SIGNAL))
     const cancelled = expect(vacuuming).rejects.toMatchObject({ code: 'CANCELLED' })

@@ -116,7 +116,7 @@ async function runJob(jobs, kind, target) {
     const job = (await jobs.listJobs({ withEnded: true }, NEVER)).find((each) => each.id === id)
     if (job?.state === 'done') return job
     if (job?.state === 'failed') throw new Error(JSON.stringify(job))
-    await sleep(100)
+    await sleep(300)
   }
 }
 

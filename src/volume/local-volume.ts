@@ -175,6 +175,7 @@ export class LocalVolume implements VolumeApi, AsyncDisposable {
       this.#changed('volume.copied', command.volumeId)
     }
     return streamProgress<CopyProgress>(
+      this.#parts.clock,
       (report, stopped) => this.#track(copy(report, stopped)),
       this.#untilClosed(signal),
     )
@@ -210,7 +211,7 @@ export class LocalVolume implements VolumeApi, AsyncDisposable {
       await runVacuum(this.#parts, command, report, stopped)
       this.#changed('volume.vacuumed', command.volumeId)
     }
-    return streamProgress<VacuumProgress>(vacuum, signal)
+    return streamProgress<VacuumProgress>(this.#parts.clock, vacuum, signal)
   }
 
   async freezeVolume(command: FreezeCommand, _signal: AbortSignal): Promise<VolumeExtent> {

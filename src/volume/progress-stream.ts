@@ -1,8 +1,14 @@
+import type { Clock } from '../runtime/clock.ts'
+
+/** People see no difference, and each report costs two processes some work. */
+const REPORT_EVERY_MS = 200
+
 /**
- * Runs `run` and shows what it reports. Reports that come faster than they are taken are left out,
- * the newest is always shown. Whoever stops taking them stops the run, and waits until it has.
+ * Runs `run` and shows what it reports: the first report, then one now and then, and always the
+ * last. Whoever stops taking them stops the run, and waits until it has.
  */
 export async function* streamProgress<Report>(
+  clock: Clock,
   run: (report: (report: Report) => void, signal: AbortSignal) => Promise<void>,
   signal: AbortSignal,
 ): AsyncGenerator<Report, void, undefined> {
@@ -10,6 +16,7 @@ export async function* streamProgress<Report>(
   let newest: Report | undefined
   let isOver = false
   let wake: () => void = () => undefined
+  let endPause: () => void = () => undefined
   const tell = (report: Report): void => {
     newest = report
     wake()
@@ -17,7 +24,15 @@ export async function* streamProgress<Report>(
   const running = run(tell, AbortSignal.any([signal, stop.signal])).finally(() => {
     isOver = true
     wake()
+    endPause()
   })
+  const pause = async (): Promise<void> => {
+    const over = new Promise<void>((resolve) => {
+      endPause = resolve
+    })
+    using _timer = clock.after(REPORT_EVERY_MS, () => endPause())
+    await over
+  }
   // Whether it failed is asked for below, perhaps a while after it has.
   running.catch(() => undefined)
   try {
@@ -26,6 +41,7 @@ export async function* streamProgress<Report>(
         const report = newest
         newest = undefined
         yield report
+        if (!isOver) await pause()
       }
       if (isOver) break
       await new Promise<void>((resolve) => {

@@ -42,10 +42,10 @@ export class Rest {
     await this.#clock.sleep(restMs, this.#signal)
   }
 
-  /** As `after`, for the time since the last call, or since this was made. */
-  async sinceLast(): Promise<void> {
+  /** As `after`, for the time since the last call, or since this was made, of so many servers. */
+  async sinceLast(serverCount = 1): Promise<void> {
     if (this.#politeness === 0) return
-    await this.after(this.#clock.monotonicMs() - this.#beganMs)
+    await this.after((this.#clock.monotonicMs() - this.#beganMs) * serverCount)
     this.#beganMs = this.#clock.monotonicMs()
   }
 }

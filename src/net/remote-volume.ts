@@ -133,6 +133,8 @@ export class RemoteVolume implements VolumeApi, AsyncDisposable {
   readonly #http: NeedleHttp
   readonly #peer: string
   readonly #reads: 'http' | 'grpc'
+  /** Whoever wants gRPC encrypted does not want whole volumes in plain text beside it. */
+  readonly #copies: 'http' | 'grpc'
   #closing: Promise<void> | undefined
 
   /** @throws {StoreError} CONFIG_INVALID: `tls` cannot be used. */
@@ -146,6 +148,7 @@ export class RemoteVolume implements VolumeApi, AsyncDisposable {
     const auth = secret && new ClusterAuth(parts, secret)
     this.#http = new NeedleHttp(parts, { url: location.url, timeoutMs, auth })
     this.#reads = config.reads ?? 'http'
+    this.#copies = tls === undefined ? this.#reads : 'grpc'
   }
 
   /** Writes that have no answer yet, and writes that wait for their turn. */
@@ -262,7 +265,7 @@ export class RemoteVolume implements VolumeApi, AsyncDisposable {
     signal: AbortSignal,
   ): AsyncGenerator<VolumeFilePiece, void, undefined> {
     const { volumeId, isDatApart = false } = request
-    const wire = volumeFilesToWire({ volumeId, isDatApart: isDatApart || this.#reads === 'http' })
+    const wire = volumeFilesToWire({ volumeId, isDatApart: isDatApart || this.#copies === 'http' })
     for await (const piece of this.#stream('ReadVolumeFiles', wire, pieceFromWire, signal)) {
       const { extension, extent } = piece
       if (extent === undefined || isDatApart) {

@@ -1,7 +1,4 @@
-import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { connect as connectSocket } from 'node:net'
-import { join } from 'node:path'
 import { Client, credentials, Metadata, type ServiceDefinition, status } from '@grpc/grpc-js'
 import { service as healthService } from 'grpc-health-check'
 import { describe, expect, test } from 'vitest'
@@ -25,6 +22,7 @@ import { skipLoudly } from '../support/mounts.ts'
 import { SimClock } from '../support/sim-clock.ts'
 import { openTempDirectory } from '../support/temp-directory.ts'
 import { expectCode, SIGNAL, settle } from '../support/test-volume.ts'
+import { makeTlsKeys, opensslMissing } from '../support/tls-keys.ts'
 
 const SECRET = Buffer.alloc(32, 1)
 const OTHER_SECRET = Buffer.alloc(32, 2)
@@ -567,38 +565,11 @@ describe('the port', () => {
   })
 })
 
-const opensslMissing = ((): string | undefined => {
-  try {
-    execFileSync('openssl', ['version'], { stdio: 'ignore' })
-    return undefined
-  } catch {
-    return 'openssl is not installed'
-  }
-})()
-
-function makeKeys(directory: string, authority: string, names: readonly string[]): TlsKeys[] {
-  const run = (...parameters: string[]): void => {
-    execFileSync('openssl', parameters, { cwd: directory, stdio: 'ignore' })
-  }
-  const request = ['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-  const ca = ['-x509', '-keyout', `${authority}.key`, '-out', `${authority}.pem`]
-  run(...request, ...ca, '-subj', `/CN=${authority}`, '-days', '2')
-  return names.map((name) => {
-    const san = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=IP:127.0.0.1']
-    run(...request, '-keyout', `${name}.key`, '-out', `${name}.csr`, ...san)
-    const sign = ['-CA', `${authority}.pem`, '-CAkey', `${authority}.key`, '-CAcreateserial']
-    const out = ['-out', `${name}.pem`, '-days', '2', '-copy_extensions', 'copy']
-    run('x509', '-req', '-in', `${name}.csr`, ...sign, ...out)
-    const read = (file: string): Buffer => readFileSync(join(directory, file))
-    return { ca: read(`${authority}.pem`), cert: read(`${name}.pem`), key: read(`${name}.key`) }
-  })
-}
-
 describe.skipIf(skipLoudly('mutual TLS', opensslMissing))('mutual TLS', () => {
   test('lets in who has a certificate of the authority, and nobody else', async () => {
     await using directory = await openTempDirectory()
-    const [ours, client] = makeKeys(directory.path, 'ours', ['server', 'client'])
-    const [stranger] = makeKeys(directory.path, 'theirs', ['stranger'])
+    const [ours, client] = makeTlsKeys(directory.path, 'ours', ['server', 'client'])
+    const [stranger] = makeTlsKeys(directory.path, 'theirs', ['stranger'])
     if (ours === undefined || client === undefined || stranger === undefined)
       throw new Error('keys')
     {

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { parseReplicaPlacement } from '../../src/base/replica-placement.ts'
 import { TTL_NONE } from '../../src/base/ttl.ts'
 import { MIB } from '../../src/base/units.ts'
+import type { TlsKeys } from '../../src/net/tls.ts'
 import { VolumeConnections } from '../../src/net/volume-connections.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { DisposeStack } from '../../src/runtime/dispose-stack.ts'
@@ -9,8 +10,11 @@ import { silentLogger } from '../../src/runtime/logger.ts'
 import { readVolumeServerConfig } from '../../src/volume/config.ts'
 import { VolumeServer } from '../../src/volume/volume-server.ts'
 import { MemDisk } from '../support/mem-disk.ts'
+import { skipLoudly } from '../support/mounts.ts'
 import { Prng } from '../support/prng.ts'
+import { openTempDirectory } from '../support/temp-directory.ts'
 import { vid } from '../support/test-store.ts'
+import { makeTlsKeys, opensslMissing } from '../support/tls-keys.ts'
 import { SIGNAL } from '../support/volume-model.ts'
 import { FakeMaster } from './fake-master.ts'
 import { collect, fid, vacuumCommand } from './local-node.ts'
@@ -20,16 +24,17 @@ const parts = { clock: systemClock, logger: silentLogger, random: new Prng(2) }
 const command = vacuumCommand(3)
 
 /** Two servers on loopback where every read needs a token, and one volume on the first. */
-async function openPair() {
+async function openPair(tls?: TlsKeys) {
   await using opening = new DisposeStack()
   const master = new FakeMaster()
-  const connections = opening.use(await VolumeConnections.open(parts, { secret }))
+  const connections = opening.use(await VolumeConnections.open(parts, { secret, tls }))
   const open = async (seed: number) => {
     const disk = new MemDisk(new Prng(seed))
-    const raw = { directories: ['/a'], port: 0, drainMs: 2000, secret, readTokens: true }
+    const raw = { directories: ['/a'], port: 0, drainMs: 2000, secret, readTokens: true, tls }
     const config = readVolumeServerConfig(raw)
     const server = opening.use(await VolumeServer.open({ ...parts, disk, master }, config, SIGNAL))
-    return { disk, location: server.location, api: connections.connect(server.location) }
+    const { location, metrics } = server
+    return { disk, location, metrics, api: connections.connect(location) }
   }
   const source = await open(1)
   const target = await open(2)
@@ -96,6 +101,23 @@ describe('repair over the net', () => {
     expect(targetScrub?.flatMap(({ findings }) => findings)).toEqual([])
     expect(targetScrub?.at(-1)?.contentDigest).toMatch(/^[0-9a-f]{16}$/)
     expect(targetScrub?.at(-1)?.contentDigest).toBe(sourceScrub?.at(-1)?.contentDigest)
+  })
+
+  test('.dat comes over HTTP, and nothing does where the servers use TLS', async () => {
+    const askedOverHttp = async (tls?: TlsKeys): Promise<boolean> => {
+      await using pair = await openPair(tls)
+      const { source, target } = pair
+      await put(source, 1, Buffer.alloc(2 * MIB, 'x'))
+      const copy = { ...command, collection: '', source: source.location, replacesBad: false }
+      await collect(target.api.copyVolume(copy, SIGNAL))
+      const text = await source.metrics.text()
+      return /volume_http_requests_total\{method="GET",outcome="2xx"\} 1/.test(text)
+    }
+    expect(await askedOverHttp()).toBe(true)
+    if (skipLoudly('TLS', opensslMissing)) return
+    await using directory = await openTempDirectory()
+    const [keys] = makeTlsKeys(directory.path, 'ours', ['server'])
+    expect(await askedOverHttp(keys)).toBe(false)
   })
 
   test('a volume that changed is not removed, and says so over the net', async () => {

@@ -1,10 +1,20 @@
 import { request } from 'undici'
 import { describe, expect, test } from 'vitest'
+import { parseFileId } from '../../src/base/file-id.ts'
+import { readClusterSecret } from '../../src/net/cluster-secret.ts'
+import { VolumeConnections } from '../../src/net/volume-connections.ts'
+import { systemClock } from '../../src/runtime/clock.ts'
+import { DisposeStack } from '../../src/runtime/dispose-stack.ts'
+import { silentLogger } from '../../src/runtime/logger.ts'
+import { NodeDisk } from '../../src/runtime/node-disk.ts'
+import { cryptoRandom } from '../../src/runtime/random.ts'
 import { Prng } from '../support/prng.ts'
-import { freePorts, ServerProcess } from '../support/server-process.ts'
+import { RepairCluster } from '../support/repair-cluster.ts'
+import { ClusterProcesses, freePorts, ServerProcess } from '../support/server-process.ts'
 import { openTempDirectory } from '../support/temp-directory.ts'
 
 const MIB = 2 ** 20
+const NEVER = new AbortController().signal
 const FILES = 60
 const STEPS = 3000
 const READERS = 6
@@ -115,5 +125,36 @@ describe('three data threads over one store', () => {
     )
     expect((await call(`${url}/3,01`, 'GET')).status).toBe(400)
     expect(await server.stop()).toBe(0)
+  })
+
+  test('give whole volumes to other servers', async () => {
+    await using owned = new DisposeStack()
+    const directory = owned.use(await openTempDirectory()).path
+    const processes = owned.use(
+      await ClusterProcesses.start({
+        directory,
+        volumeServers: 2,
+        masterFlags: ['--check', '1h', '--workers', '0'],
+        volumeFlags: ['--threads', '2'],
+      }),
+    )
+    const { masterAddress, secretFile } = processes
+    const cluster = owned.use(await RepairCluster.connect({ masterAddress, secretFile }))
+    const body = new Prng(4).bytes(3 * MIB)
+    const { fileId } = await cluster.client.put(body)
+    const { volumeId } = parseFileId(fileId)
+    const { members, collection } = await cluster.jobs.volumeFacts(volumeId, NEVER)
+    const source = members[0]?.location
+    const { nodes } = await cluster.master.topology(NEVER)
+    const target = nodes.find(({ location }) => location.url !== source?.url)?.location
+    if (source === undefined || target === undefined) throw new Error('two servers are needed')
+    const secret = await readClusterSecret(new NodeDisk(), secretFile)
+    const parts = { clock: systemClock, random: cryptoRandom, logger: silentLogger }
+    const { connect } = owned.use(await VolumeConnections.open(parts, { secret }))
+    const { epoch } = await cluster.master.status(NEVER)
+    const copy = { epoch, volumeId, collection, source, politeness: 0, replacesBad: false }
+    for await (const _ of connect(target).copyVolume(copy, NEVER));
+    const read = await call(`http://${target.url}/${fileId}`, 'GET')
+    expect(read.body.equals(body)).toBe(true)
   })
 })

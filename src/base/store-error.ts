@@ -27,6 +27,8 @@ export const ERROR_CODES = {
   VOLUME_BUSY: 'this volume is being vacuumed, sealed or held still for a copy',
   CLOSED: 'the volume or store was closed',
   VACUUM_UNVERIFIED: 'the compacted copy did not match the original, which stays in use',
+  CODEC_UNAVAILABLE: 'this server cannot read or make such erasure-coded shards',
+  SHARDS_LOST: 'too few shards of a stripe are there and good',
   DISK_FULL: 'the disk has no room for this write',
   DISK_FAILED: 'the operating system reported a failure of the disk',
   DIRECTORY_LOCKED: 'another process, or another store in this one, uses the directory',

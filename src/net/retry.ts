@@ -34,6 +34,8 @@ export const RETRY = {
   VOLUME_BUSY: 'same-node', // What keeps it busy comes to an end.
   CLOSED: 'other-node', // The server is going away.
   VACUUM_UNVERIFIED: 'never', // Needs a look at disk and memory first.
+  CODEC_UNAVAILABLE: 'never',
+  SHARDS_LOST: 'never',
   DISK_FULL: 'other-node', // Only more room on this disk would help.
   DISK_FAILED: 'other-node', // A failed disk stays failed.
   DIRECTORY_LOCKED: 'never', // Held as long as the other process lives.

@@ -72,7 +72,7 @@ class Answer implements Disposable {
     this.#request = request
     this.#block = shelf.take(shelf.sizeBytes)
     const { hostname, port } = new URL(`http://${request.url}`)
-    this.#socket = connect({
+    const socket = connect({
       host: hostname.replace(/^\[|\]$/g, ''),
       port: Number(port === '' ? 80 : port),
       onread: {
@@ -80,12 +80,12 @@ class Answer implements Disposable {
         callback: (bytes) => this.#onRead(bytes),
       },
     })
-    const { socket, peer } = { socket: this.#socket, peer: request.url }
-    socket.on('error', (error) => this.fail(fromHttpFailure(error, peer)))
+    socket.on('error', (error) => this.fail(fromHttpFailure(error, request.url)))
     socket.on('close', () => this.fail(this.#shortError()))
     const lines = Object.entries(request.headers).map(([name, value]) => `${name}: ${value}\r\n`)
     const fixed = `Host: ${request.url}\r\nConnection: close\r\n`
     socket.write(`GET ${request.path} HTTP/1.1\r\n${fixed}${lines.join('')}\r\n`)
+    this.#socket = socket
   }
 
   /** Undefined: that was all. */

@@ -184,6 +184,9 @@ export function decodeNeedleHeader(source: Buffer, at: number): NeedleHeader {
   }
 }
 
+const GZIP_MAGIC = [0x1f, 0x8b] as const
+const JSON_BEGIN = '{'.charCodeAt(0)
+
 /**
  * A decoded record: views into the buffer it was decoded from. Only the data is cut out at once;
  * everything else is read from the record when asked for, because this is made for every read.
@@ -228,6 +231,21 @@ export class Needle {
     const flagsAt = this.#attributesAt
     const flags = flagsAt < this.#bodyEnd ? this.#view.getUint8(flagsAt) : 0
     return (flags & NEEDLE_FLAG.ttl) !== 0
+  }
+
+  /**
+   * The flags say of the data what it does not look like, or do not say what it looks like. Mostly
+   * that is how it was stored; but the checksum covers the data alone, and a flag that is wrong
+   * would make nonsense of it.
+   */
+  get isDoubtful(): boolean {
+    const flagsAt = this.#attributesAt
+    const flags = flagsAt < this.#bodyEnd ? this.#view.getUint8(flagsAt) : 0
+    const { data } = this
+    const isPacked = (flags & NEEDLE_FLAG.compressed) !== 0
+    const looksPacked = data[0] === GZIP_MAGIC[0] && data[1] === GZIP_MAGIC[1]
+    const isManifest = (flags & NEEDLE_FLAG.chunkManifest) !== 0
+    return isPacked !== looksPacked || (isManifest && !isPacked && data[0] !== JSON_BEGIN)
   }
 
   /** @throws {StoreError} NEEDLE_CORRUPT: the attributes overrun the body. */

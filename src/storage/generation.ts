@@ -1,6 +1,8 @@
+import { crc32c } from '../base/crc32c.ts'
+import { StoreError } from '../base/store-error.ts'
 import type { NeedleVersion } from '../format/needle.ts'
 import { type SuperBlock, superBlockBytes } from '../format/super-block.ts'
-import type { DiskFile } from '../runtime/disk.ts'
+import { type DiskFile, readFully } from '../runtime/disk.ts'
 import type { AppendClock } from './append-clock.ts'
 import type { BlockChecksums } from './block-checksums.ts'
 import type { IndexLog } from './index-log.ts'
@@ -48,6 +50,8 @@ export class Generation implements AsyncDisposable {
   readonly #stamp = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
   endBytes: number
   readonly #readers = new OpenReaders()
+  /** Whole blocks that were read and matched. */
+  readonly #soundBlocks = new Set<number>()
 
   constructor(parts: GenerationParts) {
     this.superBlock = parts.superBlock
@@ -93,6 +97,36 @@ export class Generation implements AsyncDisposable {
   /** As `LargeNeedle.open`. */
   openLarge(request: NeedleRequest, location: NeedleLocation): Promise<LargeNeedle> {
     return LargeNeedle.open(this, request, location)
+  }
+
+  /**
+   * One block of `.dat`, as its checksum says it was written. Only while the files are retained.
+   *
+   * @throws {StoreError} NEEDLE_CORRUPT: it is not. DISK_FAILED.
+   */
+  async readBlock(index: number): Promise<{ readonly startBytes: number; readonly bytes: Buffer }> {
+    const { startBytes, endBytes, crc } = this.checksums.block(index)
+    const bytes = await readFully(this.dat, endBytes - startBytes, startBytes)
+    if (bytes.length < endBytes - startBytes || crc32c(bytes) !== crc) {
+      throw new StoreError('NEEDLE_CORRUPT', `block ${index} of .dat does not match its checksum`)
+    }
+    return { startBytes, bytes }
+  }
+
+  /**
+   * Checks the blocks that some bytes lie in, each once: what has matched is believed from then on.
+   *
+   * @throws {StoreError} NEEDLE_CORRUPT, DISK_FAILED.
+   */
+  async checkBlocks(startBytes: number, endBytes: number): Promise<void> {
+    const { blockBytes } = this.checksums
+    const last = Math.floor((endBytes - 1) / blockBytes)
+    for (let index = Math.floor(startBytes / blockBytes); index <= last; index++) {
+      if (this.#soundBlocks.has(index)) continue
+      const { bytes } = await this.readBlock(index)
+      // The last one still grows.
+      if (bytes.length === blockBytes) this.#soundBlocks.add(index)
+    }
   }
 
   /** Keeps the files open while an asynchronous read uses them. */

@@ -162,14 +162,9 @@ export class LargeNeedle implements Disposable {
   }
 
   async #readBlock(at: number, end: number): Promise<Buffer> {
-    const { checksums } = this.#generation
-    const index = Math.floor(at / checksums.blockBytes)
-    const { startBytes, endBytes, crc } = checksums.block(index)
-    const block = await readFully(this.#dat, endBytes - startBytes, startBytes)
-    if (block.length < endBytes - startBytes || crc32c(block) !== crc) {
-      throw new StoreError('NEEDLE_CORRUPT', `block ${index} of .dat does not match its checksum`)
-    }
-    return block.subarray(at - startBytes, Math.min(end, endBytes) - startBytes)
+    const index = Math.floor(at / this.#generation.checksums.blockBytes)
+    const { startBytes, bytes } = await this.#generation.readBlock(index)
+    return bytes.subarray(at - startBytes, end - startBytes)
   }
 }
 

@@ -26,7 +26,10 @@ export interface ReadRequest extends NeedleRequest {
 
 /** What is read from: a generation, or the view of one that another thread owns. */
 export interface ReadSource
-  extends Pick<Generation, 'superBlock' | 'version' | 'dat' | 'warm' | 'retain' | 'openLarge'> {
+  extends Pick<
+    Generation,
+    'superBlock' | 'version' | 'dat' | 'warm' | 'retain' | 'openLarge' | 'checkBlocks'
+  > {
   readonly map: Pick<NeedleMap, 'lookup'>
 }
 
@@ -65,7 +68,8 @@ export class VolumeReader {
     const { bytes, view } = isRoomy ? into : this.#slab.take(length)
     const at = isRoomy ? 0 : this.#slab.at
     const got = this.#readTimed(generation, bytes, at, length, offsetBytes)
-    return this.#check(generation, request, location, bytes, view, at, at + got)
+    const needle = this.#check(generation, request, location, bytes, view, at, at + got)
+    return needle.isDoubtful ? undefined : needle
   }
 
   /** As `Volume.read`. */
@@ -80,7 +84,22 @@ export class VolumeReader {
     const record = Buffer.allocUnsafe(length)
     const got = await generation.dat.read(record, 0, length, offsetBytes)
     generation.warm.warm(offsetBytes, offsetBytes + length)
-    return this.#check(generation, request, location, record, viewOf(record), 0, got)
+    const needle = this.#check(generation, request, location, record, viewOf(record), 0, got)
+    if (needle.isDoubtful) await this.#checkBlocks(generation, offsetBytes, length)
+    return needle
+  }
+
+  async #checkBlocks(generation: ReadSource, offsetBytes: number, length: number): Promise<void> {
+    try {
+      await generation.checkBlocks(offsetBytes, offsetBytes + length)
+    } catch (error) {
+      if (isStoreError(error, 'NEEDLE_CORRUPT')) this.#logCorrupt(offsetBytes, error.message)
+      throw error
+    }
+  }
+
+  #logCorrupt(offsetBytes: number, why: string): void {
+    this.#logger.error('volume.needle_corrupt', { volume: this.#base, offsetBytes, why })
   }
 
   /**
@@ -132,9 +151,7 @@ export class VolumeReader {
       return this.#checkExpiry(generation, needle)
     } catch (error) {
       if (isStoreError(error, 'NEEDLE_CORRUPT')) {
-        const { offsetBytes } = location
-        const why = error.message
-        this.#logger.error('volume.needle_corrupt', { volume: this.#base, offsetBytes, why })
+        this.#logCorrupt(location.offsetBytes, error.message)
       }
       throw error
     }

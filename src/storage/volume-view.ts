@@ -112,6 +112,11 @@ class ViewSource implements ReadSource, AsyncDisposable {
     throw ASK_OWNER
   }
 
+  /** The checksums are the owner's. */
+  async checkBlocks(): Promise<void> {
+    throw ASK_OWNER
+  }
+
   retain(): Disposable {
     return this.#readers.retain()
   }

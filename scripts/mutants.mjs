@@ -2,7 +2,7 @@
 // tree and runs the tests that should notice. A mutant that no test notices fails this script.
 //
 // Usage: npm run mutants [-- NAME…]
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -137,16 +137,18 @@ const MUTANTS = [
   {
     name: 'write-token',
     file: 'src/volume/needle-service.ts',
-    from: '      tokens.verifyWrite(request.writeToken, request.fileId)\n',
+    from: '    tokens.verifyWrite(request.writeToken, request.fileId)\n',
     to: '',
     tests: ['test/volume/token-matrix.test.ts'],
   },
   {
     name: 'every-replica',
-    file: 'src/volume/replicate.ts',
-    from: '  if (first === undefined) return own.value\n',
-    to: '  if (first !== failures) return own.value\n',
-    tests: ['test/volume/replicate.test.ts', 'test/volume/replicated-servers.test.ts'],
+    file: 'src/volume/replicated-writes.ts',
+    from:
+      '    if (here.error === undefined && failed.length === 0 && missingCount === 0) ' +
+      'return here.answer\n',
+    to: '    if (here.error === undefined) return here.answer\n',
+    tests: ['test/volume/replicated-writes.test.ts', 'test/volume/replicated-servers.test.ts'],
   },
   {
     name: 'delete-intent',
@@ -227,10 +229,24 @@ function replaceOnce(text, { from, to, isEverywhere }, where) {
   return parts.join(to)
 }
 
+/** How many mutants are tried at the same time, each in a copy of the tree of its own. */
+const LANES = 2
+const TIMEOUT_MS = 300_000
+
 function runTests(directory, mutant) {
   const env = { ...process.env, CI: 'true' }
   const args = ['vitest', 'run', '--project', 'unit', '--bail', '1', ...mutant.tests]
-  return spawnSync('npx', args, { cwd: directory, env, encoding: 'utf8', timeout: 300_000 })
+  return new Promise((resolve, reject) => {
+    const running = spawn('npx', args, { cwd: directory, env, timeout: TIMEOUT_MS })
+    let output = ''
+    const collect = (chunk) => {
+      output += chunk
+    }
+    running.stdout.setEncoding('utf8').on('data', collect)
+    running.stderr.setEncoding('utf8').on('data', collect)
+    running.on('error', reject)
+    running.on('close', (status) => resolve({ status, output }))
+  })
 }
 
 /** The test runner colours its summary even into a pipe when CI is set. */
@@ -241,7 +257,7 @@ function stripColours(text) {
     .join('')
 }
 
-function tryMutant(directory, mutant) {
+async function tryMutant(directory, mutant) {
   const originals = new Map()
   try {
     for (const change of [mutant, ...(mutant.also ?? [])]) {
@@ -250,8 +266,8 @@ function tryMutant(directory, mutant) {
       if (!originals.has(path)) originals.set(path, text)
       writeFileSync(path, replaceOnce(text, change, mutant.name))
     }
-    const result = runTests(directory, mutant)
-    const output = stripColours(`${result.stdout}${result.stderr}`)
+    const result = await runTests(directory, mutant)
+    const output = stripColours(result.output)
     const failed = /Tests .*?(\d+) failed/.exec(output)
     return { isNoticed: result.status !== 0 && failed !== null, output }
   } finally {
@@ -261,29 +277,40 @@ function tryMutant(directory, mutant) {
 
 const wanted = process.argv.slice(2)
 const mutants = MUTANTS.filter(({ name }) => wanted.length === 0 || wanted.includes(name))
-const directory = mkdtempSync(join(tmpdir(), 'hayloft-mutants-'))
-let survivors = 0
-try {
-  for (const part of [
-    'src',
-    'test',
-    'package.json',
-    'tsconfig.json',
-    'vitest.config.ts',
-    'proto',
-  ]) {
-    cpSync(join(ROOT, part), join(directory, part), { recursive: true })
+// All of them first: the code a mutant changes may have moved.
+for (const mutant of mutants) {
+  for (const change of [mutant, ...(mutant.also ?? [])]) {
+    const path = join(ROOT, change.file ?? mutant.file)
+    replaceOnce(readFileSync(path, 'utf8'), change, `${mutant.name}, ${path}`)
   }
-  symlinkSync(join(ROOT, 'node_modules'), join(directory, 'node_modules'))
-  for (const mutant of mutants) {
-    const { isNoticed, output } = tryMutant(directory, mutant)
-    console.log(`${isNoticed ? 'noticed ' : 'SURVIVED'}  without ${mutant.name}`)
-    if (isNoticed) continue
-    survivors++
-    console.log(output.split('\n').slice(-15).join('\n'))
-  }
-} finally {
-  rmSync(directory, { recursive: true })
 }
+const PARTS = ['src', 'test', 'package.json', 'tsconfig.json', 'vitest.config.ts', 'proto']
+
+function copyTree() {
+  const directory = mkdtempSync(join(tmpdir(), 'hayloft-mutants-'))
+  for (const part of PARTS) cpSync(join(ROOT, part), join(directory, part), { recursive: true })
+  symlinkSync(join(ROOT, 'node_modules'), join(directory, 'node_modules'))
+  return directory
+}
+
+let survivors = 0
+const waiting = [...mutants]
+
+async function runLane() {
+  const directory = copyTree()
+  try {
+    for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
+      const { isNoticed, output } = await tryMutant(directory, mutant)
+      console.log(`${isNoticed ? 'noticed ' : 'SURVIVED'}  without ${mutant.name}`)
+      if (isNoticed) continue
+      survivors++
+      console.log(output.split('\n').slice(-15).join('\n'))
+    }
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
+}
+
+await Promise.all(Array.from({ length: LANES }, runLane))
 console.log(`${mutants.length - survivors} of ${mutants.length} mutants noticed`)
 process.exitCode = survivors === 0 && mutants.length > 0 ? 0 : 1

@@ -1,7 +1,8 @@
-// Usage: npm run bench -- engine|http|sdk|repair [--quick]. Prints figures beside their baselines
-// and never fails. TMPDIR says on which disk.
+// Usage: npm run bench -- engine|http|sdk|repair|erasure [--quick]. Prints figures beside their
+// baselines and never fails. TMPDIR says on which disk.
 import { execFileSync } from 'node:child_process'
 import { benchAppends, benchNeedleMap, benchOpening, benchReads } from './engine.mjs'
+import { benchErasure } from './erasure.mjs'
 import { benchHttp } from './http.mjs'
 import { summarize } from './measure.mjs'
 import { benchRepair } from './repair.mjs'
@@ -21,6 +22,7 @@ const BENCHES = {
   http: () => benchHttp(isQuick, parts),
   sdk: () => benchSdk(isQuick),
   repair: () => benchRepair(isQuick, parts),
+  erasure: () => benchErasure(isQuick, parts),
 }
 
 const bench = BENCHES[name]

@@ -14,6 +14,8 @@ const VACUUM = 'test/storage/vacuum-faults.test.ts'
 const VOLUME = 'test/storage/volume.test.ts'
 const RECOVERY = 'test/storage/recovery.test.ts'
 const LOCATION = 'test/storage/disk-location.test.ts'
+const SHARD_SET = 'test/storage/shard-set.test.ts'
+const SHARD_FAULTS = 'test/storage/shard-set-faults.test.ts'
 
 /** `from` must stand in the file exactly once: a mutant that does not apply is an error. */
 const MUTANTS = [
@@ -219,6 +221,95 @@ const MUTANTS = [
     from: '    if (this.#frozen.size === 0) return undefined\n',
     to: '    if (this.#frozen.size >= 0) return undefined\n',
     tests: ['test/volume/write-gate.test.ts'],
+  },
+  {
+    name: 'journal-sync-before-the-answer',
+    file: 'src/storage/shard-journal.ts',
+    from: '      await this.#write(bytes)\n      await this.#sync()\n',
+    to: '      await this.#write(bytes)\n',
+    tests: [SHARD_FAULTS],
+  },
+  {
+    name: 'journal-cut-back',
+    file: 'src/storage/shard-journal.ts',
+    from: '      await this.#cutBack()\n',
+    to: '',
+    tests: [SHARD_SET],
+  },
+  {
+    name: 'journal-renewed-after-a-failed-sync',
+    file: 'src/storage/shard-journal.ts',
+    from: '    if ((await disk.stat(paths.failed)) !== undefined) await renew(disk, paths)\n',
+    to: '',
+    tests: [SHARD_SET],
+  },
+  {
+    name: 'vif-of-a-shard-set-last',
+    file: 'src/storage/shard-set-files.ts',
+    from: '  checkFiles(files.run, files.ecx, files.checksums)\n',
+    to:
+      '  checkFiles(files.run, files.ecx, files.checksums)\n' +
+      '  await replaceFile(disk, paths.vif, encodeShardRun(files.run))\n',
+    also: [
+      {
+        from:
+          '  await disk.syncDirectory(paths.directory)\n' +
+          '  await replaceFile(disk, paths.vif, encodeShardRun(files.run))\n}',
+        to: '  await disk.syncDirectory(paths.directory)\n}',
+      },
+    ],
+    tests: [SHARD_FAULTS],
+  },
+  {
+    name: 'vif-of-a-shard-set-removed-first',
+    file: 'src/storage/shard-set-files.ts',
+    from: '  await unlinkIfThere(disk, paths.vif)\n  await disk.syncDirectory(paths.directory)\n',
+    to: '',
+    tests: [SHARD_FAULTS],
+  },
+  {
+    name: 'shards-compared-before-their-rename',
+    file: 'src/storage/shard-writer.ts',
+    from: '      if (isBlockEnd) this.#checkBlock()\n',
+    to: '      if (isBlockEnd) this.#crc = 0\n',
+    tests: [SHARD_SET],
+  },
+  {
+    name: 'shards-synced-before-their-rename',
+    file: 'src/storage/shard-set.ts',
+    from: '    await writer.finish()\n',
+    to: '',
+    tests: [SHARD_FAULTS],
+  },
+  {
+    name: 'directory-sync-of-a-shard',
+    file: 'src/storage/shard-set.ts',
+    from:
+      '    await disk.rename(shardDraftPath(this.paths, shard), path)\n' +
+      '    await disk.syncDirectory(this.directory)\n',
+    to: '    await disk.rename(shardDraftPath(this.paths, shard), path)\n',
+    tests: [SHARD_FAULTS],
+  },
+  {
+    name: 'shards-synced-before-they-count',
+    file: 'src/storage/encode-volume.ts',
+    from: '  for (const writer of writers) await writer.finish()\n',
+    to: '',
+    tests: [SHARD_FAULTS],
+  },
+  {
+    name: 'volume-compared-while-it-is-coded',
+    file: 'src/storage/scattered-checksums.ts',
+    from: '    if (missing === 0 && sum !== this.#known.crcs[index]) {',
+    to: '    if (missing < 0 && sum !== this.#known.crcs[index]) {',
+    tests: ['test/storage/encode-volume.test.ts'],
+  },
+  {
+    name: 'needles-checked-before-they-are-coded',
+    file: 'src/storage/encode-volume.ts',
+    from: '  if (volume.recovery.corruptNeedles > 0) await',
+    to: '  if (volume.recovery.corruptNeedles < 0) await',
+    tests: ['test/storage/encode-volume.test.ts'],
   },
 ]
 

@@ -15,10 +15,12 @@ export type {
   PutManyItem,
   PutOptions,
   PutResult,
+  RepairResult,
   Settled,
 } from './client/client-api.ts'
 export type { ClientDefaults, ConnectOptions } from './client/client-config.ts'
 export { type ClientParts, HayloftClient } from './client/hayloft-client.ts'
+export type { PolicyOptions } from './client/storage-policy.ts'
 export type {
   Alert,
   ClusterHealth,
@@ -30,6 +32,7 @@ export type {
   JobView,
 } from './net/jobs-api.ts'
 export {
+  type ErasureOptions,
   type RepairOptions,
   type RunningServer,
   type StartServerOptions,

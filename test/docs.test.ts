@@ -37,11 +37,13 @@ import { GrpcServer } from '../src/net/grpc-server.ts'
 import { ALERT_CODES, JOB_KINDS } from '../src/net/jobs-api.ts'
 import { jobsService } from '../src/net/serve-jobs.ts'
 import { masterService } from '../src/net/serve-master.ts'
+import { shardsService } from '../src/net/serve-shards.ts'
 import { volumeService } from '../src/net/serve-volume.ts'
 import { silentLogger } from '../src/runtime/logger.ts'
 import { makeCliContext } from './support/cli-run.ts'
 import { FakeJobs } from './support/fake-jobs-api.ts'
 import { FakeMaster } from './support/fake-master-api.ts'
+import { FakeShards } from './support/fake-shards.ts'
 import { FakeVolume } from './support/fake-volume-api.ts'
 import { golden } from './support/golden.ts'
 import { openMasterHttp } from './support/master-http.ts'
@@ -235,6 +237,7 @@ describe('docs/GRPC.md', () => {
       masterService(new FakeMaster()),
       jobsService(new FakeJobs()),
       volumeService(new FakeVolume()),
+      shardsService(new FakeShards()),
     ]
     const clock = new SimClock()
     const parts = { logger: silentLogger, clock, secret: undefined, tls: undefined }
@@ -261,7 +264,8 @@ describe('docs/GRPC.md', () => {
     expect(section(page, 'Errors')).toContain(`\`${CODE_TRAILER}\``)
     expect(section(page, 'Who may call what')).toContain(`\`${CLUSTER_AUTH_HEADER}\``)
     const { methods } = volumeService(new FakeVolume())
-    for (const [name, method] of Object.entries(methods)) {
+    const ofShards = shardsService(new FakeShards()).methods
+    for (const [name, method] of Object.entries({ ...methods, ...ofShards })) {
       const isNamed = section(page, 'Bounds').includes(`\`${name}\``)
       expect([name, isNamed]).toEqual([name, method.kind === 'unary' && method.isLong])
     }

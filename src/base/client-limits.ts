@@ -1,5 +1,5 @@
 import type { Limit } from './limit.ts'
-import { GIB, MIB } from './units.ts'
+import { GIB, KIB, MIB } from './units.ts'
 
 /** Bounds of the client. See `LIMITS`. */
 export const CLIENT_LIMITS = {
@@ -32,6 +32,72 @@ export const CLIENT_LIMITS = {
     unit: 'streams',
     reason: 'each holds one mebibyte at most while it waits',
     atLimit: 'the put fails with OVERLOADED',
+  },
+  objectStripeBytes: {
+    value: 8 * MIB,
+    unit: 'bytes',
+    reason: 'data of one stripe of an erasure-coded file; a few shards of it fill a connection',
+    atLimit: 'a larger file has several stripes',
+  },
+  objectStripeHeldBytes: {
+    value: 12 * MIB,
+    unit: 'bytes',
+    reason: 'data and parity of a stripe are in memory together',
+    atLimit: 'schemes with much parity have stripes with less data',
+  },
+  objectStripesInFlight: {
+    value: 2,
+    unit: 'stripes',
+    reason: 'one is stored while the next is coded; with the one being filled 32 MiB for a file',
+    atLimit: 'the next stripe waits, and with it the source',
+  },
+  objectStripesMax: {
+    value: 16,
+    unit: 'stripes',
+    reason: 'being coded and stored by a client: 192 MiB',
+    atLimit: 'the next stripe waits for its turn',
+  },
+  objectStripeWaitersMax: {
+    value: 65_536,
+    unit: 'stripes',
+    reason: 'what waits holds memory of the caller, or a chunk buffer, and nothing else',
+    atLimit: 'the put fails with OVERLOADED',
+  },
+  autoPolicyBytes: {
+    value: MIB,
+    unit: 'bytes',
+    reason: 'below it k + m needles and as many syncs cost more than copies',
+    atLimit: 'larger files are erasure-coded by the policy `auto`, unless it is told otherwise',
+  },
+  autoPolicyBytesMax: {
+    value: 8 * MIB,
+    unit: 'bytes',
+    reason: 'of a stream so much is held until its length is known to reach it',
+    atLimit: 'a higher threshold is refused with CONFIG_INVALID',
+  },
+  topologyStaleMs: {
+    value: 10_000,
+    unit: 'milliseconds',
+    reason: 'servers come and go in minutes; one that fails is noticed by its error',
+    atLimit: 'the master is asked again before the next stripe is placed',
+  },
+  shardPutMs: {
+    value: 5000,
+    unit: 'milliseconds',
+    reason: 'a few syncs of a busy disk; there are other servers',
+    atLimit: 'with a second more for each MiB: the shard is put on another server',
+  },
+  objectShardSlowMs: {
+    value: 1000,
+    unit: 'milliseconds',
+    reason: 'a disk in trouble takes seconds, one in order some milliseconds',
+    atLimit: 'the other shards are asked for, and the first that are enough are used',
+  },
+  shardWholeReadMax: {
+    value: 256 * KIB,
+    unit: 'bytes',
+    reason: 'to read a little more is cheap, and only a whole shard can be verified',
+    atLimit: 'of larger shards only the part that is wanted is read',
   },
   getBytesMax: {
     value: 2 * GIB,

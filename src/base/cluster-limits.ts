@@ -292,6 +292,24 @@ export const CLUSTER_LIMITS = {
     reason: 'read one after the other within one call, on a slow disk in some seconds',
     atLimit: 'the call fails with REQUEST_INVALID',
   },
+  healBlocksMax: {
+    value: 256,
+    unit: 'blocks',
+    reason: 'made one after the other within one call, each from as many shards as data has',
+    atLimit: 'the call fails with REQUEST_INVALID',
+  },
+  journalPageMax: {
+    value: 10_000,
+    unit: 'needles',
+    reason: 'a message of some hundred KiB, and one sync of a journal of deletes',
+    atLimit: 'the call fails with REQUEST_INVALID',
+  },
+  shardReadMax: {
+    value: MIB,
+    unit: 'bytes',
+    reason: 'in one message; more comes in a stream',
+    atLimit: 'the call fails with RANGE_INVALID',
+  },
   jobsQueuedMax: {
     value: 100_000,
     unit: 'jobs',

@@ -9,7 +9,7 @@
  * at once, of software or of operators: those cap what it says.
  */
 export interface DurabilityGroup {
-  /** Servers that hold a copy or shard each, and fail independently. */
+  /** Servers that hold a copy or some shards each, and fail independently. */
   readonly domains: number
   /** How many of them may be gone at once without loss: less than `domains`. */
   readonly tolerance: number
@@ -17,6 +17,8 @@ export interface DurabilityGroup {
   readonly afr: number
   /** From a failure until it is repaired, detection included. */
   readonly mttrMs: number
+  /** Copies or shards that are left when `tolerance` servers are gone; as many as servers are. */
+  readonly piecesLeft?: number | undefined
 }
 
 /** Damage to what is stored that nobody notices before it is read. */
@@ -64,7 +66,7 @@ export function annualLoss(group: DurabilityGroup): number {
 export function annualLossWithDamage(group: DurabilityGroup, damage: LatentDamage): number {
   const scrubYears = damage.scrubEveryMs / MS_PER_HOUR / HOURS_PER_YEAR
   const badShare = Math.min(1, (damage.perYear * scrubYears) / 2)
-  const left = group.domains - group.tolerance
+  const left = group.piecesLeft ?? group.domains - group.tolerance
   const anyBad = -Math.expm1(left * Math.log1p(-badShare))
   // With nothing to spare the group stands at its last pieces all year.
   const lastPieces =

@@ -187,6 +187,45 @@ export const STORAGE_LIMITS = {
     reason: 'of one window of a volume; some 100 KiB in a message',
     atLimit: 'the others follow in the next step, which stays at the same place',
   },
+  shardSlowMs: {
+    value: 200,
+    unit: 'milliseconds',
+    reason:
+      'many times what a disk and a network take for a block; making it from other shards takes ' +
+      'about as long as reading it',
+    atLimit: 'the bytes are made from other shards meanwhile, if there is room for that',
+  },
+  rebuildsMax: {
+    value: 8,
+    unit: 'at once',
+    reason: 'each holds a block of 1 MiB of every shard: some 112 MiB with 10+4',
+    atLimit: 'the next one waits in line',
+  },
+  rebuildWaitersMax: {
+    value: 1024,
+    unit: 'reads',
+    reason: 'some seconds of work for a server that reads from servers that work',
+    atLimit: 'the read fails with OVERLOADED',
+  },
+  rebuiltBytesMax: {
+    value: 32 * MIB,
+    unit: 'bytes',
+    reason:
+      'what was rebuilt lately, of all volumes: the neighbours of a needle are often read next',
+    atLimit: 'what has not been read for longest is forgotten',
+  },
+  stripeBlocksMax: {
+    value: 4,
+    unit: 'blocks',
+    reason: 'of one read at once, each of 1 MiB and mostly on another server',
+    atLimit: 'the next one is read when one is done',
+  },
+  shardDoubtMs: {
+    value: 60_000,
+    unit: 'milliseconds',
+    reason: 'by then a bad block may have been written anew; until then reading it again is no use',
+    atLimit: 'the block is read again where it lies',
+  },
   sidecarMax: {
     value: 16 * MIB,
     unit: 'bytes',

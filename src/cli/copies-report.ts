@@ -1,3 +1,4 @@
+import { formatErasureScheme } from '../base/erasure-scheme.ts'
 import { formatReplicaPlacement } from '../base/replica-placement.ts'
 import { formatBytes } from '../base/units.ts'
 import type { VolumeCopyFacts, VolumeFacts } from '../net/jobs-api.ts'
@@ -9,8 +10,12 @@ const RIGHT_FROM = 5
 /** All copies of a volume that are known, those that do not count included. */
 export function copiesLines(facts: VolumeFacts): readonly string[] {
   const { volumeId, replication, writePolicy, dirtyCount, isDeleted, members, strays } = facts
+  const { stripe } = facts
   const dirty = dirtyCount === 0 ? '' : `, ${dirtyCount} files to be made equal`
-  const kept = `replication ${formatReplicaPlacement(replication)}, writes ${writePolicy}${dirty}`
+  const kept =
+    stripe === undefined
+      ? `replication ${formatReplicaPlacement(replication)}, writes ${writePolicy}${dirty}`
+      : `erasure-coded ${formatErasureScheme(stripe)}${dirty}, see hayloft ec status`
   const rows = [
     ...members.map((copy) => row(copy, copy.isLost ? 'lost' : 'counts')),
     ...strays.map((copy) => row(copy, 'stray')),

@@ -1,3 +1,4 @@
+import { formatErasureScheme } from '../base/erasure-scheme.ts'
 import { formatReplicaPlacement } from '../base/replica-placement.ts'
 import { formatBytes } from '../base/units.ts'
 import type { JobKind, JobProgress, JobTarget, JobView } from '../net/jobs-api.ts'
@@ -33,16 +34,17 @@ export function jobLine(job: JobView): string {
   return `${name}: ${state}${tried}`
 }
 
-/** The same for programs: a replication in digits, as everywhere else. */
+/** The same for programs: a replication in digits and a scheme as text, as everywhere else. */
 export function jobDocument(job: JobView): string {
-  const { replication, ...target } = job.target
+  const { replication, erasure, ...target } = job.target
   const digits = replication === undefined ? undefined : formatReplicaPlacement(replication)
-  return JSON.stringify({ ...job, target: { ...target, replication: digits } })
+  const scheme = erasure === undefined ? undefined : formatErasureScheme(erasure)
+  return JSON.stringify({ ...job, target: { ...target, replication: digits, erasure: scheme } })
 }
 
 /** What a job is about, in words; empty for one about the whole cluster. */
 export function describeTarget(kind: JobKind, target: JobTarget): string {
-  const { volumeId, node, toNode, collection, replication, isDeep, acceptNode } = target
+  const { volumeId, node, toNode, collection, replication, isDeep, acceptNode, erasure } = target
   if (kind === 'set-replication') {
     const wanted = replication === undefined ? '' : ` to ${formatReplicaPlacement(replication)}`
     const whole = collection === undefined || collection === '' ? 'no collection' : collection
@@ -54,6 +56,7 @@ export function describeTarget(kind: JobKind, target: JobTarget): string {
     toNode === undefined ? '' : `to ${toNode}`,
     isDeep === true ? 'deep' : '',
     acceptNode === undefined ? '' : `accepting ${acceptNode}`,
+    erasure === undefined ? '' : `as ${formatErasureScheme(erasure)}`,
   ]
     .filter((part) => part !== '')
     .join(' ')

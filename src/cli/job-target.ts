@@ -1,3 +1,4 @@
+import { parseErasureScheme } from '../base/erasure-scheme.ts'
 import { parseVolumeId, type VolumeId } from '../base/ids.ts'
 import { parseReplicaPlacement } from '../base/replica-placement.ts'
 import { StoreError } from '../base/store-error.ts'
@@ -12,6 +13,7 @@ export interface JobTargetFlags {
   readonly replication?: string
   readonly deep?: boolean
   readonly acceptNode?: string
+  readonly erasure?: string
 }
 
 interface KindFlags {
@@ -31,6 +33,11 @@ const KIND_FLAGS: Readonly<Record<JobKind, KindFlags>> = {
   scrub: OF_VOLUMES,
   expire: OF_VOLUMES,
   'set-replication': { needs: ['collection', 'replication'], takes: [] },
+  'ec-encode': { needs: ['volume'], takes: ['collection', 'erasure'] },
+  'ec-repair': OF_VOLUMES,
+  'ec-balance': OF_VOLUMES,
+  'ec-vacuum': OF_VOLUMES,
+  'ec-decode': OF_VOLUMES,
 }
 
 const FLAG_NAMES: Readonly<Record<keyof JobTargetFlags, string>> = {
@@ -41,6 +48,7 @@ const FLAG_NAMES: Readonly<Record<keyof JobTargetFlags, string>> = {
   replication: '--replication',
   deep: '--deep',
   acceptNode: '--accept-node',
+  erasure: '--erasure',
 }
 
 const ALL = 'all'
@@ -50,7 +58,8 @@ const ALL = 'all'
  * flag stands on the command line: one that the kind has no use for is refused there, but may well
  * be set for other commands.
  *
- * @throws {StoreError} CONFIG_INVALID: a flag is missing, of no use, or has a wrong value.
+ * @throws {StoreError} CONFIG_INVALID: a flag is missing, of no use, or has a wrong value; or what
+ * is wrong with a replication or a scheme.
  */
 export async function readJobTargets(
   kind: JobKind,
@@ -76,7 +85,7 @@ export async function readJobTargets(
 }
 
 function readTarget(flags: JobTargetFlags, known: readonly string[]): JobTarget {
-  const { node, toNode, collection, replication, deep, acceptNode } = flags
+  const { node, toNode, collection, replication, deep, acceptNode, erasure } = flags
   const has = (name: keyof JobTargetFlags): boolean => known.includes(name)
   // With volumes, the collection only says which of them.
   const isWhole = !has('volume')
@@ -88,11 +97,13 @@ function readTarget(flags: JobTargetFlags, known: readonly string[]): JobTarget 
       replication !== undefined && { replication: parseReplicaPlacement(replication) }),
     ...(has('deep') && deep === true && { isDeep: true }),
     ...(has('acceptNode') && acceptNode !== undefined && { acceptNode }),
+    ...(has('erasure') && erasure !== undefined && { erasure: parseErasureScheme(erasure) }),
   }
 }
 
-async function readVolumeIds(
-  { volume = '', collection }: JobTargetFlags,
+/** @throws {StoreError} CONFIG_INVALID */
+export async function readVolumeIds(
+  { volume = '', collection }: Pick<JobTargetFlags, 'volume' | 'collection'>,
   listVolumes: (collection: string | undefined) => ReturnType<JobsApi['listVolumes']>,
 ): Promise<readonly VolumeId[]> {
   if (volume === ALL) return await listVolumes(collection)

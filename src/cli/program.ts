@@ -6,6 +6,7 @@ import { registerCheck } from './commands/check.ts'
 import { registerCollection } from './commands/collection.ts'
 import { registerDump } from './commands/dump.ts'
 import { registerDurability } from './commands/durability.ts'
+import { registerEc } from './commands/ec.ts'
 import { registerExport } from './commands/export.ts'
 import { registerFix } from './commands/fix.ts'
 import { registerGet } from './commands/get.ts'
@@ -17,6 +18,7 @@ import { registerNames } from './commands/names.ts'
 import { registerNode } from './commands/node.ts'
 import { registerPack } from './commands/pack.ts'
 import { registerPut } from './commands/put.ts'
+import { registerRepair } from './commands/repair.ts'
 import { registerRm } from './commands/rm.ts'
 import { registerServer } from './commands/server.ts'
 import { registerStatus } from './commands/status.ts'
@@ -42,6 +44,7 @@ const COMMANDS: readonly Register[] = [
   registerPut,
   registerGet,
   registerRm,
+  registerRepair,
   registerLookup,
   registerNames,
   registerImport,
@@ -50,6 +53,7 @@ const COMMANDS: readonly Register[] = [
   registerJob,
   registerNode,
   registerCollection,
+  registerEc,
   registerBench,
   registerCheck,
   registerFix,

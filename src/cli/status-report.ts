@@ -14,6 +14,7 @@ export interface ClusterView {
 }
 
 const HEADINGS = ['NODE', 'STATE', 'PLACE', 'VOLUMES', 'FILES', 'LIVE', 'GARBAGE', 'FREE'] as const
+const SHARDS_HEADING = 'SHARDS'
 /** These are numbers, which are compared by their last digit. */
 const RIGHT_FROM = 3
 
@@ -21,11 +22,17 @@ const RIGHT_FROM = 3
 export function statusLines(view: ClusterView): readonly string[] {
   const { status, statistics, topology, health, nowMs } = view
   const rows = topology.nodes.map((node) => nodeRow(node, nowMs))
+  // Nobody without erasure-coded volumes has to read of them.
+  const withShards = topology.nodes.some((node) => shardCountOf(node) > 0)
+  const shards = [SHARDS_HEADING, ...topology.nodes.map((node) => String(shardCountOf(node)))]
+  const lines = [[...HEADINGS], ...rows].map((row, index) =>
+    withShards ? [...row, shards[index] ?? ''] : row,
+  )
   return [
     ...(health === undefined ? ['red: there is no leader'] : healthLines(health, nowMs)),
     `cluster ${status.clusterId}, leader ${status.leader || 'none'}, epoch ${status.epoch}`,
     '',
-    ...table([HEADINGS, ...rows]),
+    ...table(lines),
     '',
     totalLine(statistics),
     ...(health === undefined ? [] : [choresLine(health)]),
@@ -51,6 +58,7 @@ export function statusDocument(view: ClusterView): unknown {
       isFlapping: node.isFlapping,
       isDraining: node.isDraining,
       ...sumOf(node),
+      shards: shardCountOf(node),
     })),
   }
 }
@@ -71,6 +79,11 @@ export function nodeState(node: TopologyNode, nowMs: number): string {
   ]
     .filter((part) => part !== '')
     .join(', ')
+}
+
+/** Of erasure-coded volumes. */
+export function shardCountOf({ shards = [] }: TopologyNode): number {
+  return shards.reduce((count, report) => count + report.shards.length, 0)
 }
 
 function totalLine(statistics: ClusterStatistics): string {

@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import { cancelledError, onAbort } from '../runtime/abort.ts'
+import { unlessAborted } from './unless-aborted.ts'
 
 /**
  * The pieces of `source`, until the signal aborts: then CANCELLED at once, even when the source
@@ -13,7 +13,7 @@ export async function* abortable<Piece>(
   let isDone = false
   try {
     for (;;) {
-      const next = await unlessAborted(iterator.next(), signal)
+      const next = await unlessAborted(iterator.next(), signal, 'reading the source')
       if (next.done === true) {
         isDone = true
         return
@@ -23,25 +23,6 @@ export async function* abortable<Piece>(
   } finally {
     if (!isDone) stop(source, iterator)
   }
-}
-
-function unlessAborted<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(cancelledError(signal, 'before reading the source'))
-    const aborting = onAbort(signal, () => {
-      reject(cancelledError(signal, 'while reading the source'))
-    })
-    work.then(
-      (value) => {
-        aborting[Symbol.dispose]()
-        resolve(value)
-      },
-      (error: unknown) => {
-        aborting[Symbol.dispose]()
-        reject(error)
-      },
-    )
-  })
 }
 
 /** Not waited for: a generator that waits for something itself ends only after that. */

@@ -48,11 +48,12 @@ export class ChunkedPut {
       const sizeBytes = await this.#storeAll(chunks)
       return await this.#storeManifest(sizeBytes)
     } catch (error) {
+      // When one of them failed, the source was told to stop; otherwise they are told now.
+      const first = this.#failure?.error ?? error
       this.#parts.stopping.abort()
       await Promise.all(this.#underWay)
       await this.#deleteAll()
-      // When a chunk failed, the source was told to stop: that is not what went wrong.
-      throw this.#failure?.error ?? error
+      throw first
     }
   }
 

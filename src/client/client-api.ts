@@ -1,4 +1,5 @@
 import type { StoreError } from '../base/store-error.ts'
+import type { PolicyOptions } from './storage-policy.ts'
 
 /** A file as text, bytes, or a stream of either, such as a `Readable`. Text is stored as UTF-8. */
 export type PutData = string | Uint8Array | AsyncIterable<Uint8Array | string>
@@ -8,7 +9,7 @@ export interface Abortable {
   readonly signal?: AbortSignal | undefined
 }
 
-export interface PutOptions extends Abortable {
+export interface PutOptions extends Abortable, PolicyOptions {
   /** At most 255 bytes. */
   readonly name?: string | undefined
   /** At most 255 bytes. */
@@ -62,6 +63,8 @@ export interface FileInfo {
   readonly isCompressed: boolean
   /** It is stored in several needles. */
   readonly isChunked: boolean
+  /** Data and parity shards, like `4+2`; undefined: it is replicated. */
+  readonly erasure?: string | undefined
 }
 
 export interface GetResult extends FileInfo {
@@ -95,6 +98,20 @@ export interface PutManyItem extends Omit<PutOptions, 'signal'> {
 export type Settled<Result> =
   | { readonly value: Result; readonly error: undefined }
   | { readonly value: undefined; readonly error: StoreError }
+
+/** What a repair of an erasure-coded file found and did; all 0 for a file that is replicated. */
+export interface RepairResult {
+  readonly fileId: string
+  readonly stripeCount: number
+  /** Read and compared with their checksums. */
+  readonly shardCount: number
+  /** Of these, not within reach or not what was stored; they were made anew on other servers. */
+  readonly rebuiltCount: number
+  /** Good, but on a server or in a place with too many of its stripe: moved to others. */
+  readonly movedCount: number
+  /** Replaced needles that may still be there: their servers were not in reach. */
+  readonly leftCount: number
+}
 
 /** A named file, as a listing shows it. */
 export interface NamedEntry {

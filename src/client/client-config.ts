@@ -6,9 +6,10 @@ import { KIB } from '../base/units.ts'
 import type { TlsKeys } from '../net/tls.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Layout } from './lease-pool.ts'
+import type { PolicyOptions } from './storage-policy.ts'
 
 /** How files are stored unless a put says otherwise. */
-export interface ClientDefaults {
+export interface ClientDefaults extends PolicyOptions {
   /** Empty unless given. */
   readonly collection?: string | undefined
   /** Three digits like `001`. Unless given, the collection's own, else the cluster's. */

@@ -4,7 +4,7 @@ import { isStoreError, StoreError } from '../base/store-error.ts'
 import type { BatchDeleteAnswer, DeleteRequest, VolumeApi } from '../net/volume-api.ts'
 import { mapBounded } from '../runtime/map-bounded.ts'
 import type { DeleteResult, Settled } from './client-api.ts'
-import type { FileReader } from './file-reader.ts'
+import type { FileNeedles, FileReader } from './file-reader.ts'
 import type { ClientTokens } from './file-tokens.ts'
 import type { OrphanSweeper } from './orphan-sweeper.ts'
 import type { Replicas } from './replicas.ts'
@@ -25,7 +25,7 @@ interface Item {
 
 const WAS_NOT_LIVE: DeleteResult = { wasLive: false }
 
-/** Deletes files, chunks first: what is cut short can be deleted again. */
+/** Deletes files, chunks and shards first: what is cut short can be deleted again. */
 export class FileDeleter {
   readonly #parts: DeleterParts
 
@@ -36,9 +36,9 @@ export class FileDeleter {
   async delete(text: string, isSingleNeedle: boolean, signal: AbortSignal): Promise<DeleteResult> {
     const fileId = parseFileId(text)
     if (!isSingleNeedle) {
-      const chunks = await this.#chunksOf(fileId, signal)
-      if (chunks === undefined) return WAS_NOT_LIVE
-      await this.#deleteAll(chunks, signal)
+      const needles = await this.#needlesOf(fileId, signal)
+      if (needles === undefined) return WAS_NOT_LIVE
+      await this.#deleteAll(needles, signal)
     }
     return this.#deleteNeedle(fileId, signal)
   }
@@ -68,16 +68,22 @@ export class FileDeleter {
     return items.map((item) => item.outcome as Settled<DeleteResult>)
   }
 
-  /** As many as will go now; the others later, in the background. Never rejects. */
-  async deleteSoon(fileIds: readonly FileId[], signal: AbortSignal): Promise<void> {
+  /**
+   * As many as will go now; the others later, in the background: how many those are. Never rejects.
+   */
+  async deleteSoon(fileIds: readonly FileId[], signal: AbortSignal): Promise<number> {
+    let leftCount = 0
     const deleteOne = async (fileId: FileId): Promise<void> => {
       try {
         await this.deleteOnce(fileId, this.#parts.tokens.write(fileId), signal)
-      } catch {
+      } catch (error) {
+        if (isStoreError(error, 'NEEDLE_NOT_FOUND')) return
+        leftCount++
         this.#parts.orphans.add({ fileId, writeToken: this.#parts.tokens.write(fileId) })
       }
     }
     await Promise.all(Array.from(fileIds, deleteOne))
+    return leftCount
   }
 
   /** A single attempt. */
@@ -90,24 +96,31 @@ export class FileDeleter {
   }
 
   async #expandItem(item: Item, signal: AbortSignal): Promise<void> {
-    const chunks = await this.#chunksOf(item.fileId as FileId, signal)
-    if (chunks === undefined) item.outcome = settled(WAS_NOT_LIVE)
-    else await this.#deleteAll(chunks, signal)
+    const needles = await this.#needlesOf(item.fileId as FileId, signal)
+    if (needles === undefined) item.outcome = settled(WAS_NOT_LIVE)
+    else await this.#deleteAll(needles, signal)
   }
 
   /** Undefined: there is no such file. */
-  async #chunksOf(fileId: FileId, signal: AbortSignal): Promise<readonly FileId[] | undefined> {
+  async #needlesOf(fileId: FileId, signal: AbortSignal): Promise<FileNeedles | undefined> {
     try {
-      return await this.#parts.reader.chunksOf(fileId, signal)
+      return await this.#parts.reader.needlesOf(fileId, signal)
     } catch (error) {
       if (isStoreError(error, 'NEEDLE_NOT_FOUND')) return undefined
       throw error
     }
   }
 
-  async #deleteAll(fileIds: readonly FileId[], signal: AbortSignal): Promise<void> {
-    const deleteOne = (fileId: FileId) => this.#deleteNeedle(fileId, signal)
-    await mapBounded(fileIds, LIMITS.batchInFlightDefault.value, deleteOne, signal)
+  async #deleteAll(needles: FileNeedles, signal: AbortSignal): Promise<void> {
+    const deleteOne = async (fileId: FileId): Promise<void> => {
+      try {
+        await this.#deleteNeedle(fileId, signal)
+      } catch (error) {
+        // A coded file outlives servers that are given up for ever, and their volumes.
+        if (!needles.isCoded || !isStoreError(error, 'VOLUME_NOT_FOUND')) throw error
+      }
+    }
+    await mapBounded(needles.fileIds, LIMITS.batchInFlightDefault.value, deleteOne, signal)
   }
 
   #deleteNeedle(fileId: FileId, signal: AbortSignal): Promise<DeleteResult> {

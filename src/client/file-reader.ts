@@ -1,18 +1,26 @@
+import { formatErasureScheme } from '../base/erasure-scheme.ts'
 import { type FileId, formatFileId, parseFileId } from '../base/file-id.ts'
 import { hex8 } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
 import { formatTtl, TTL_NONE } from '../base/ttl.ts'
-import { type ChunkManifest, chunkParts, decodeChunkManifest } from '../format/chunk-manifest.ts'
+import { type ObjectStripe, stripesOf } from '../erasure/object-stripe.ts'
+import { readObjectStripe, type StripeReadParts } from '../erasure/read-object-stripe.ts'
+import { type ChunkManifest, chunkParts, needlesOfManifest } from '../format/chunk-manifest.ts'
+import type { ManifestErasure } from '../format/manifest-erasure.ts'
 import type { ByteRange, NeedleMetadata } from '../net/volume-api.ts'
+import type { Clock } from '../runtime/clock.ts'
 import { mapBounded } from '../runtime/map-bounded.ts'
 import type { FileInfo, GetRange, GetResult } from './client-api.ts'
+import { manifestIn } from './file-needles.ts'
 import { unzip, unzipStream } from './gunzip.ts'
 import { mapOrdered } from './map-ordered.ts'
 import type { FetchedNeedle, FetchedPieces, NeedleFetcher, NeedleHead } from './needle-fetcher.ts'
+import type { Replicas } from './replicas.ts'
 
 /** One read of a chunk: small enough to be held in memory several times. */
-interface Segment {
+interface ChunkSegment {
+  readonly stripe: undefined
   readonly fileId: FileId
   /** Of the whole chunk. */
   readonly chunkBytes: number
@@ -21,12 +29,44 @@ interface Segment {
   readonly targetAt: number
 }
 
+/** One read of a stripe of an erasure-coded file. */
+interface StripeSegment {
+  readonly stripe: ObjectStripe
+  /** Of the file. */
+  readonly fileId: FileId
+  /** From the start of the stripe. */
+  readonly range: ByteRange
+  readonly targetAt: number
+}
+
+type Segment = ChunkSegment | StripeSegment
+
+/** The needles of a file beside the one that has its id; none: it is not in chunks. */
+export interface FileNeedles {
+  readonly fileIds: readonly FileId[]
+  readonly isCoded: boolean
+}
+
+export interface FileReaderParts {
+  readonly fetcher: NeedleFetcher
+  readonly replicas: Replicas
+  readonly clock: Clock
+}
+
 /** Reads files as they were put: from one needle, packed or not, or from many. */
 export class FileReader {
   readonly #fetcher: NeedleFetcher
+  readonly #stripeParts: StripeReadParts
 
-  constructor(fetcher: NeedleFetcher) {
+  constructor(parts: FileReaderParts) {
+    const { clock, fetcher, replicas } = parts
     this.#fetcher = fetcher
+    this.#stripeParts = {
+      clock,
+      fetch: ({ fileId }, range, signal) => fetcher.fetchOnce(fileId, range, signal),
+      isSuspect: ({ fileId }) => replicas.isVolumeSuspect(fileId.volumeId),
+      onBad: ({ fileId }, error) => replicas.noteVolume(fileId.volumeId, error),
+    }
   }
 
   /** Into memory. Errors as `NeedleFetcher`, and NEEDLE_TOO_LARGE, MANIFEST_CORRUPT. */
@@ -52,7 +92,7 @@ export class FileReader {
     const head = await this.#fetcher.stat(fileId, signal)
     if (head.metadata.isChunkManifest !== true) return infoOf(text, head)
     const needle = await this.#fetcher.fetch(fileId, undefined, signal)
-    return chunkedInfo(text, needle, await manifestOf(needle, text))
+    return chunkedInfo(text, needle, await manifestIn(needle, text))
   }
 
   /** In pieces, in order; chunks are read ahead. Errors as `get`, at any piece. */
@@ -68,13 +108,13 @@ export class FileReader {
       head === undefined || isPacked ? undefined : insideOf(range, head.dataBytes, text)
     if (stored !== undefined && stored.start === stored.end) return
     const content = await this.#fetcher.open(fileId, stored, signal)
-    const { metadata, checksum, dataBytes } = content
+    const { metadata } = content
     if (metadata.isChunkManifest === true) {
       const data = await gather(this.#fetcher.pieces(fileId, content, undefined, signal))
-      const manifest = await manifestOf({ metadata, checksum, dataBytes, data }, text)
+      const manifest = await manifestIn({ metadata, data }, text)
       const { end, start } = insideOf(range, manifest.sizeBytes, text)
       const read = (segment: Segment, stop: AbortSignal) => this.#readSegment(segment, stop)
-      const segments = segmentsOf(manifest, { start, end })
+      const segments = segmentsOf(fileId, manifest, { start, end })
       for await (const pieces of mapOrdered(segments, LIMITS.chunksReadAhead.value, read, signal)) {
         // Let go of one by one: whoever takes them may be slow.
         for (const last = pieces.reverse(); last.length > 0; ) yield last.pop() as Uint8Array
@@ -86,13 +126,18 @@ export class FileReader {
     else yield* cut(unzipStream(pieces, text), range, text)
   }
 
-  /** The needles that hold the data of a file in chunks; empty: it is not in chunks. */
-  async chunksOf(fileId: FileId, signal: AbortSignal): Promise<readonly FileId[]> {
+  async needlesOf(fileId: FileId, signal: AbortSignal): Promise<FileNeedles> {
+    const manifest = await this.manifestOf(fileId, signal)
+    if (manifest === undefined) return { fileIds: [], isCoded: false }
+    return { fileIds: needlesOfManifest(manifest), isCoded: manifest.erasure !== undefined }
+  }
+
+  /** Undefined: the file is one needle. */
+  async manifestOf(fileId: FileId, signal: AbortSignal): Promise<ChunkManifest | undefined> {
     const head = await this.#fetcher.stat(fileId, signal)
-    if (head.metadata.isChunkManifest !== true) return []
+    if (head.metadata.isChunkManifest !== true) return undefined
     const needle = await this.#fetcher.fetch(fileId, undefined, signal)
-    const manifest = await manifestOf(needle, formatFileId(fileId))
-    return manifest.chunks.map((chunk) => chunk.fileId)
+    return await manifestIn(needle, formatFileId(fileId))
   }
 
   async #getPart(
@@ -115,7 +160,7 @@ export class FileReader {
     range: GetRange | undefined,
     signal: AbortSignal,
   ): Promise<GetResult> {
-    const manifest = await manifestOf(needle, text)
+    const manifest = await manifestIn(needle, text)
     const { end, start } = insideOf(range, manifest.sizeBytes, text)
     if (end - start > LIMITS.getBytesMax.value) {
       throw new StoreError('NEEDLE_TOO_LARGE', `${text} has ${end - start} bytes: use getStream`)
@@ -128,12 +173,32 @@ export class FileReader {
         at += piece.length
       }
     }
-    const segments = segmentsOf(manifest, { start, end })
+    const segments = segmentsOf(parseFileId(text), manifest, { start, end })
     await mapBounded(segments, LIMITS.chunksInFlightMax.value, read, signal)
     return { ...chunkedInfo(text, needle, manifest), data }
   }
 
-  async #readSegment(segment: Segment, signal: AbortSignal): Promise<Uint8Array[]> {
+  #readSegment(segment: Segment, signal: AbortSignal): Promise<Uint8Array[]> {
+    if (segment.stripe === undefined) return this.#readChunk(segment, signal)
+    return this.#readStripe(segment, signal)
+  }
+
+  /** A stripe that was repaired meanwhile has other shards now. */
+  async #readStripe(segment: StripeSegment, signal: AbortSignal): Promise<Uint8Array[]> {
+    const { fileId, range, stripe } = segment
+    try {
+      return await readObjectStripe(this.#stripeParts, stripe, range, STRIPE_READ, signal)
+    } catch (error) {
+      if (!isStoreError(error, 'SHARDS_LOST')) throw error
+      // When the file is deleted, this says so.
+      const now = (await this.manifestOf(fileId, signal))?.erasure
+      const again = now === undefined ? undefined : [...stripesOf(now)][stripe.index]
+      if (again === undefined || !isMoved(stripe, again)) throw error
+      return await readObjectStripe(this.#stripeParts, again, range, STRIPE_READ, signal)
+    }
+  }
+
+  async #readChunk(segment: ChunkSegment, signal: AbortSignal): Promise<Uint8Array[]> {
     const { chunkBytes, fileId, range } = segment
     const isWhole = range.start === 0 && range.end === chunkBytes
     const needle = await this.#fetchSegment(fileId, isWhole ? undefined : range, signal)
@@ -188,7 +253,9 @@ function chunkedInfo(fileId: string, head: NeedleHead, manifest: ChunkManifest):
   const info = infoOf(fileId, head)
   const name = info.name ?? (manifest.name === '' ? undefined : manifest.name)
   const mime = info.mime ?? (manifest.mime === '' ? undefined : manifest.mime)
-  return { ...info, sizeBytes: manifest.sizeBytes, name, mime, isCompressed: false }
+  const { erasure: coded, sizeBytes } = manifest
+  const erasure = coded && formatErasureScheme(coded.scheme)
+  return { ...info, sizeBytes, name, mime, isCompressed: false, ...(erasure && { erasure }) }
 }
 
 function lastModifiedMs(metadata: NeedleMetadata): number | undefined {
@@ -196,19 +263,48 @@ function lastModifiedMs(metadata: NeedleMetadata): number | undefined {
   return seconds === 0 ? undefined : seconds * 1000
 }
 
-async function manifestOf(needle: FetchedNeedle, text: string): Promise<ChunkManifest> {
-  const { data, metadata } = needle
-  if (metadata.isCompressed !== true) return decodeChunkManifest(data)
-  return decodeChunkManifest(await unzip(data, LIMITS.manifestBytesMax.value, text))
+const STRIPE_READ = {
+  slowMs: LIMITS.objectShardSlowMs.value,
+  wholeBytesMax: LIMITS.shardWholeReadMax.value,
 }
 
-function* segmentsOf(manifest: ChunkManifest, range: ByteRange): Generator<Segment> {
+function segmentsOf(fileId: FileId, manifest: ChunkManifest, range: ByteRange): Iterable<Segment> {
+  const { erasure } = manifest
+  if (erasure === undefined) return chunkSegments(manifest, range)
+  return stripeSegments(fileId, erasure, range)
+}
+
+function* stripeSegments(
+  fileId: FileId,
+  erasure: ManifestErasure,
+  range: ByteRange,
+): Generator<StripeSegment, void, undefined> {
+  for (const stripe of stripesOf(erasure)) {
+    const start = Math.max(0, range.start - stripe.offsetBytes)
+    const end = Math.min(stripe.sizeBytes, range.end - stripe.offsetBytes)
+    const targetAt = stripe.offsetBytes + start - range.start
+    if (start < end) yield { stripe, fileId, range: { start, end }, targetAt }
+  }
+}
+
+function isMoved(stripe: ObjectStripe, now: ObjectStripe): boolean {
+  if (stripe.sizeBytes !== now.sizeBytes || stripe.shardBytes !== now.shardBytes) return false
+  const ids = ({ shards }: ObjectStripe) =>
+    shards.map(({ fileId }) => (fileId === undefined ? '' : formatFileId(fileId))).join()
+  return ids(stripe) !== ids(now)
+}
+
+function* chunkSegments(
+  manifest: ChunkManifest,
+  range: ByteRange,
+): Generator<ChunkSegment, void, undefined> {
   let targetAt = 0
   for (const { chunk, end, start } of chunkParts(manifest, range)) {
     const { fileId, sizeBytes: chunkBytes } = chunk
     for (let at = start; at < end; ) {
       const partEnd = Math.min(end, at + LIMITS.chunkBytes.value)
-      yield { fileId, chunkBytes, range: { start: at, end: partEnd }, targetAt }
+      const part = { start: at, end: partEnd }
+      yield { stripe: undefined, fileId, chunkBytes, range: part, targetAt }
       targetAt += partEnd - at
       at = partEnd
     }

@@ -1,6 +1,6 @@
 import { LIMITS } from '../base/limits.ts'
+import { stripeBytesOf } from '../erasure/object-stripe.ts'
 import type { NeedleMetadata } from '../net/volume-api.ts'
-import { onAbort } from '../runtime/abort.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { Semaphore } from '../runtime/semaphore.ts'
 import { abortable } from './abortable-source.ts'
@@ -10,11 +10,19 @@ import { type Chunk, chunksOfBytes, chunksOfStream } from './chunker.ts'
 import type { PutResult } from './client-api.ts'
 import type { FileDeleter } from './file-deleter.ts'
 import type { LeaseLane } from './lease-lane.ts'
-import type { Layout, LeasePool } from './lease-pool.ts'
+import { type Layout, type LeasePool, NEEDLE_LEASES } from './lease-pool.ts'
 import type { NeedleWriter } from './needle-writer.ts'
+import { survivingReplication } from './shard-placement.ts'
+import type { ShardWriter } from './shard-writer.ts'
+import type { ErasurePolicy } from './storage-policy.ts'
+import { StripedPut } from './striped-put.ts'
+import type { TopologyCache } from './topology-cache.ts'
+import { forwardAbort } from './unless-aborted.ts'
 
 export interface FileWriterParts {
   readonly writer: NeedleWriter
+  readonly shards: ShardWriter
+  readonly topology: TopologyCache
   readonly deleter: FileDeleter
   readonly leases: LeasePool
   readonly clock: Clock
@@ -27,13 +35,15 @@ export interface PutPlan {
   readonly layout: Layout
   readonly metadata: NeedleMetadata
   readonly chunkBytes: number
+  /** Undefined: it is replicated. */
+  readonly policy: ErasurePolicy | undefined
 }
 
 /** Ids for chunks: each is megabytes, so few do. */
 const CHUNK_IDS_MIN = 16
 const CHUNK_IDS_MAX = 64
 
-/** Stores what does not fit one needle, or whose length is not known. */
+/** Stores what does not fit one needle, is erasure-coded, or has a length that is not known. */
 export class FileWriter implements Disposable {
   readonly #parts: FileWriterParts
   readonly #slots = new Semaphore({
@@ -41,30 +51,81 @@ export class FileWriter implements Disposable {
     waitersMax: LIMITS.chunkBufferWaitersMax.value,
   })
   readonly #pool: BufferPool
+  /** For stripes on their way, with their parity. */
+  readonly #stripeSlots = new Semaphore({
+    slots: LIMITS.objectStripesMax.value,
+    waitersMax: LIMITS.objectStripeWaitersMax.value,
+  })
 
   constructor(parts: FileWriterParts) {
     this.#parts = parts
     this.#pool = this.#newPool(LIMITS.chunkBytes.value)
   }
 
-  /** Bytes of more than one chunk; they must not change until it returns. */
+  /** Bytes that are not to be one needle; they must not change until it returns. */
   async putBytes(bytes: Uint8Array, plan: PutPlan, signal: AbortSignal): Promise<PutResult> {
     const stopping = new AbortController()
-    using _abort = forward(signal, stopping)
+    using _abort = forwardAbort(signal, stopping)
+    const { policy } = plan
+    if (policy !== undefined) {
+      const put = await this.#stripedPut({ ...plan, policy }, stopping)
+      return await put.run(chunksOfBytes(bytes, stripeBytesOf(policy.scheme)))
+    }
     return await this.#chunkedPut(plan, stopping).run(chunksOfBytes(bytes, plan.chunkBytes))
   }
 
-  /** What fits one chunk becomes one needle. */
+  /**
+   * What fits one chunk becomes one needle. What may be erasure-coded is held in memory until it is
+   * known whether it is long enough.
+   */
   async putStream(
     source: AsyncIterable<Uint8Array | string>,
     plan: PutPlan,
     signal: AbortSignal,
   ): Promise<PutResult> {
     const stopping = new AbortController()
-    using _abort = forward(signal, stopping)
+    using _abort = forwardAbort(signal, stopping)
+    const pieces = abortable(source, stopping.signal)
+    const { policy } = plan
+    if (policy === undefined) return await this.#putPieces(pieces, plan, stopping)
+    try {
+      const start = await startOf(pieces, Math.max(1, policy.minBytes))
+      if (!start.isLong) return await this.#putPieces(start.pieces, plan, stopping)
+      return await this.#putStripes(start.pieces, { ...plan, policy }, stopping)
+    } finally {
+      await pieces.return()
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#pool[Symbol.dispose]()
+  }
+
+  async #putStripes(
+    pieces: AsyncIterable<Uint8Array | string>,
+    plan: CodedPlan,
+    stopping: AbortController,
+  ): Promise<PutResult> {
+    const stripeBytes = stripeBytesOf(plan.policy.scheme)
+    const put = await this.#stripedPut(plan, stopping)
+    const isUsual = stripeBytes === this.#pool.sizeBytes
+    const pool = isUsual ? this.#pool : this.#newPool(stripeBytes)
+    const chunks = chunksOfStream(pieces, pool, stopping.signal)
+    try {
+      return await put.run(chunks)
+    } finally {
+      await chunks.return()
+      if (!isUsual) pool[Symbol.dispose]()
+    }
+  }
+
+  async #putPieces(
+    pieces: AsyncIterable<Uint8Array | string>,
+    plan: PutPlan,
+    stopping: AbortController,
+  ): Promise<PutResult> {
     const isUsual = plan.chunkBytes === this.#pool.sizeBytes
     const pool = isUsual ? this.#pool : this.#newPool(plan.chunkBytes)
-    const pieces = abortable(source, stopping.signal)
     const chunks = chunksOfStream(pieces, pool, stopping.signal)
     try {
       const held = await firstTwo(chunks)
@@ -74,10 +135,6 @@ export class FileWriter implements Disposable {
       await chunks.return()
       if (!isUsual) pool[Symbol.dispose]()
     }
-  }
-
-  [Symbol.dispose](): void {
-    this.#pool[Symbol.dispose]()
   }
 
   async #putWhole(
@@ -103,9 +160,20 @@ export class FileWriter implements Disposable {
     const { chunkBytes, lane, layout, metadata } = plan
     const sizes = { idsMin: CHUNK_IDS_MIN, idsMax: CHUNK_IDS_MAX, dataBytes: chunkBytes }
     const laneOf = (index: number) =>
-      leases.lane(layout, sizes, index % LIMITS.chunksInFlightMax.value)
+      leases.lane(layout, sizes, { number: index % LIMITS.chunksInFlightMax.value })
     const parts = { writer, deleter, laneOf, manifestLane: lane, stopping, closing }
     return new ChunkedPut(parts, metadata)
+  }
+
+  async #stripedPut(plan: CodedPlan, stopping: AbortController): Promise<StripedPut> {
+    const { closing, deleter, leases, shards, topology, writer } = this.#parts
+    const { layout, metadata, policy } = plan
+    const servers = await topology.servers(stopping.signal)
+    const replication = survivingReplication(servers, policy.scheme.parityShards)
+    const manifestLane = leases.lane({ ...layout, replication }, NEEDLE_LEASES)
+    const slots = this.#stripeSlots
+    const parts = { writer, shards, deleter, slots, manifestLane, stopping, closing }
+    return new StripedPut(parts, { policy, layout, metadata })
   }
 
   #newPool(sizeBytes: number): BufferPool {
@@ -115,9 +183,43 @@ export class FileWriter implements Disposable {
 
 const NO_BYTES = Buffer.alloc(0)
 
-function forward(signal: AbortSignal, to: AbortController): Disposable {
-  if (signal.aborted) to.abort(signal.reason)
-  return onAbort(signal, () => to.abort(signal.reason))
+interface CodedPlan extends PutPlan {
+  readonly policy: ErasurePolicy
+}
+
+interface StreamStart {
+  /** It has `minBytes` or more. */
+  readonly isLong: boolean
+  /** All of it. */
+  readonly pieces: AsyncIterable<Uint8Array | string>
+}
+
+/** Reads a stream until its length is known to reach `minBytes`, or it ends. */
+async function startOf(
+  source: AsyncGenerator<Uint8Array | string, void, undefined>,
+  minBytes: number,
+): Promise<StreamStart> {
+  const held: (Uint8Array | string)[] = []
+  let bytes = 0
+  while (bytes < minBytes) {
+    const next = await source.next()
+    if (next.done === true) break
+    const isBytes = next.value instanceof Uint8Array
+    // The memory of a piece may be used again for the next one.
+    held.push(isBytes ? Buffer.from(next.value) : next.value)
+    // What is neither is refused by whoever cuts it into chunks.
+    if (!isBytes && typeof next.value !== 'string') break
+    bytes += Buffer.byteLength(next.value)
+  }
+  return { isLong: bytes >= minBytes, pieces: joined(held, source) }
+}
+
+async function* joined(
+  held: (Uint8Array | string)[],
+  rest: AsyncGenerator<Uint8Array | string, void, undefined>,
+): AsyncGenerator<Uint8Array | string, void, undefined> {
+  for (let piece = held.shift(); piece !== undefined; piece = held.shift()) yield piece
+  yield* rest
 }
 
 /** Two at most: then it is known whether there is more than one. */

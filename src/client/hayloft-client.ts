@@ -19,6 +19,7 @@ import type {
   PutManyItem,
   PutOptions,
   PutResult,
+  RepairResult,
   Settled,
 } from './client-api.ts'
 import {
@@ -31,6 +32,7 @@ import {
 import { connectTo } from './connect.ts'
 import { FileDeleter } from './file-deleter.ts'
 import { FileReader } from './file-reader.ts'
+import { FileRepairer } from './file-repairer.ts'
 import { type ClientTokens, NO_TOKENS } from './file-tokens.ts'
 import { FileWriter, type PutPlan } from './file-writer.ts'
 import { type Layout, LeasePool, NEEDLE_LEASES } from './lease-pool.ts'
@@ -41,6 +43,9 @@ import { NeedleFetcher } from './needle-fetcher.ts'
 import { NeedleWriter } from './needle-writer.ts'
 import { OrphanSweeper } from './orphan-sweeper.ts'
 import { Replicas } from './replicas.ts'
+import { ShardWriter } from './shard-writer.ts'
+import { type ErasurePolicy, readPolicy } from './storage-policy.ts'
+import { TopologyCache } from './topology-cache.ts'
 
 /** What a client is made of when master and volume servers run in this process. */
 export interface ClientParts {
@@ -74,11 +79,13 @@ export class HayloftClient implements AsyncDisposable {
   readonly #clock: Clock
   readonly #layout: Layout
   readonly #defaults: ClientDefaults
+  readonly #policy: ErasurePolicy | undefined
   readonly #leases: LeasePool
   readonly #writer: NeedleWriter
   readonly #files: FileWriter
   readonly #reader: FileReader
   readonly #deleter: FileDeleter
+  readonly #repairer: FileRepairer
   readonly #names: NamedFiles
   readonly #closing: AbortController
   readonly #owned: DisposeStack
@@ -92,11 +99,13 @@ export class HayloftClient implements AsyncDisposable {
     this.#clock = clock
     this.#defaults = defaults
     this.#layout = readLayout(defaults)
+    this.#policy = readPolicy(defaults)
     this.#closing = closing
     this.#owned = owned
     const locations = owned.use(new LocationCache({ master, clock, random, logger }))
     const replicas = new Replicas({ connect, locations, clock, random })
-    const reader = new FileReader(new NeedleFetcher({ replicas, tokens, clock, random }))
+    const fetcher = new NeedleFetcher({ replicas, tokens, clock, random })
+    const reader = new FileReader({ fetcher, replicas, clock })
     const orphans = owned.use(
       new OrphanSweeper({
         remove: ({ fileId, writeToken }, signal) =>
@@ -111,9 +120,14 @@ export class HayloftClient implements AsyncDisposable {
       new LeasePool({ master, connect, clock, random, logger }, this.#layout),
     )
     const leases = this.#leases
-    this.#writer = new NeedleWriter({ leases, replicas, orphans, clock, random })
-    const files = { writer: this.#writer, deleter: this.#deleter, leases, clock }
+    const topology = owned.use(new TopologyCache({ master, clock, random }))
+    const writer = new NeedleWriter({ leases, replicas, orphans, clock, random })
+    const shards = new ShardWriter({ writer, leases, replicas, topology, clock, random })
+    this.#writer = writer
+    const files = { writer, shards, topology, deleter: this.#deleter, leases, clock }
     this.#files = owned.use(new FileWriter({ ...files, closing: closing.signal }))
+    const repair = { master, fetcher, replicas, shards, deleter: this.#deleter, tokens }
+    this.#repairer = new FileRepairer({ ...repair, clock, random, closing: closing.signal })
     const names = { master, deleter: this.#deleter, clock, random, closing: closing.signal }
     this.#names = new NamedFiles(names)
     locations.start()
@@ -150,9 +164,10 @@ export class HayloftClient implements AsyncDisposable {
    *
    * Up to one chunk (8 MiB) it is one needle. Above, it is stored in chunks on several volumes,
    * four at a time, and exists when the list of its chunks does: a failure before that deletes
-   * them.
+   * them. With a `policy` that says so it is erasure-coded instead, whatever its size.
    *
-   * @throws {StoreError} NO_WRITABLE_VOLUME, PLACEMENT_IMPOSSIBLE: there is no room for it.
+   * @throws {StoreError} NO_WRITABLE_VOLUME, PLACEMENT_IMPOSSIBLE: there is no room for it, or
+   * there are too few servers, racks or data centres for its shards. ERASURE_INVALID,
    * NEEDLE_INVALID: name, mime or pairs are too long. TTL_INVALID, REPLICA_PLACEMENT_INVALID,
    * CONFIG_INVALID: an option. OVERLOADED: too much at once. UNAVAILABLE, TIMEOUT,
    * REPLICATION_FAILED and others: the last attempt's failure. What a stream throws, as it is.
@@ -167,14 +182,17 @@ export class HayloftClient implements AsyncDisposable {
           : readChunkBytes(options.chunkBytes)
       const layout = this.#layoutFor(options)
       const metadata = this.#metadataOf(options, layout)
+      const policy = this.#policyFor(options)
       const lane =
         layout === this.#layout
           ? this.#leases.defaultLane
           : this.#leases.lane(layout, NEEDLE_LEASES)
-      if (bytes instanceof Uint8Array && bytes.length <= chunkBytes) {
+      const isCoded = policy !== undefined && isCodedWith(policy, bytes)
+      if (bytes instanceof Uint8Array && bytes.length <= chunkBytes && !isCoded) {
         return this.#writer.write(lane, bytes, metadata, signal)
       }
-      return this.#putLarge(bytes, { lane, layout, metadata, chunkBytes }, signal)
+      const plan = { lane, layout, metadata, chunkBytes, policy: isCoded ? policy : undefined }
+      return this.#putLarge(bytes, plan, signal)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -219,6 +237,20 @@ export class HayloftClient implements AsyncDisposable {
   async delete(fileId: string, options: DeleteOptions = NO_OPTIONS): Promise<DeleteResult> {
     const signal = this.#signalFor(options)
     return this.#deleter.delete(fileId, options.isSingleNeedle === true, signal)
+  }
+
+  /**
+   * Reads every shard of an erasure-coded file and makes those anew that are gone or wrong, on
+   * servers that have none of their stripe. The file keeps its id; its ETag changes. Nothing is
+   * done where nothing is wrong.
+   *
+   * @throws {StoreError} SHARDS_LOST: more are gone than the others can replace.
+   * PLACEMENT_IMPOSSIBLE: there are too few servers. REPLICATION_FAILED: a copy of its manifest is
+   * out of reach: try again when the master has made another. VOLUME_SEALED, VOLUME_FULL and
+   * others: the volume of the manifest takes no writes. After a failure the file is as it was.
+   */
+  async repairFile(fileId: string, options: Abortable = NO_OPTIONS): Promise<RepairResult> {
+    return this.#repairer.repair(fileId, this.#signalFor(options))
   }
 
   /**
@@ -282,7 +314,8 @@ export class HayloftClient implements AsyncDisposable {
       try {
         return await this.#reader.get(entry.fileId, options.range, signal)
       } catch (error) {
-        if (!isStoreError(error, 'NEEDLE_NOT_FOUND') || read === NAME_READS_MAX) throw error
+        const isGone = isStoreError(error, 'NEEDLE_NOT_FOUND', 'SHARDS_LOST')
+        if (!isGone || read === NAME_READS_MAX) throw error
         // It may have been overwritten just now: then the name means another file.
         const now = await this.#names.resolve(name, signal)
         if (now.fileId === entry.fileId) throw error
@@ -352,6 +385,21 @@ export class HayloftClient implements AsyncDisposable {
     })
   }
 
+  #policyFor(options: PutOptions): ErasurePolicy | undefined {
+    const { erasureMinBytes, policy, replication, spread } = options
+    const isUsual = policy === undefined && spread === undefined && erasureMinBytes === undefined
+    const defaults = this.#defaults
+    const read = isUsual
+      ? this.#policy
+      : readPolicy({
+          policy: policy ?? defaults.policy,
+          spread: spread ?? defaults.spread,
+          erasureMinBytes: erasureMinBytes ?? defaults.erasureMinBytes,
+        })
+    if (read?.minBytes !== 0 || replication === undefined) return read
+    throw new StoreError('CONFIG_INVALID', 'a file that is always erasure-coded has no replication')
+  }
+
   #metadataOf(options: PutOptions, layout: Layout): NeedleMetadata {
     const { lastModifiedMs = this.#clock.nowMs(), mime, name, pairs } = options
     const lastModifiedS = Math.floor(lastModifiedMs / 1000)
@@ -373,6 +421,11 @@ export class HayloftClient implements AsyncDisposable {
     }
     return this.#files.putStream(data, plan, signal)
   }
+}
+
+/** Of a stream it is found out while it is read. An empty file has no shards. */
+function isCodedWith({ minBytes }: ErasurePolicy, data: unknown): boolean {
+  return !(data instanceof Uint8Array) || data.length >= Math.max(1, minBytes)
 }
 
 async function settle<Result>(work: Promise<Result>): Promise<Settled<Result>> {

@@ -13,6 +13,11 @@ export interface Grant {
   readonly fileId: FileId
 }
 
+/** Volumes alike, with a copy on this server; empty: anywhere. */
+export interface LaneLayout extends Layout {
+  readonly node: string
+}
+
 interface Waiter {
   readonly onGrant: (grant: Grant) => void
   readonly onFailure: (error: unknown) => void
@@ -37,7 +42,7 @@ const QUIET_MS = 500
  */
 export class LeaseLane {
   readonly #parts: LaneParts
-  readonly #layout: Layout
+  readonly #layout: LaneLayout
   readonly #sizes: LeaseSizes
   readonly #closing: AbortSignal
   #current: LeaseBlock | undefined
@@ -49,7 +54,7 @@ export class LeaseLane {
   /** In the order they came. */
   readonly #line = new Set<Waiter>()
 
-  constructor(parts: LaneParts, layout: Layout, sizes: LeaseSizes, closing: AbortSignal) {
+  constructor(parts: LaneParts, layout: LaneLayout, sizes: LeaseSizes, closing: AbortSignal) {
     this.#parts = parts
     this.#layout = layout
     this.#sizes = sizes
@@ -194,4 +199,4 @@ export class LeaseLane {
   }
 }
 
-const ANYWHERE = { dataCenter: '', rack: '', node: '', key: '' } as const
+const ANYWHERE = { dataCenter: '', rack: '', key: '' } as const

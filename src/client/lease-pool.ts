@@ -32,6 +32,13 @@ export interface LeaseSizes {
   readonly dataBytes: number
 }
 
+/** Which of several lanes of one layout; neighbours have leases of their own. */
+export interface LaneChoice {
+  readonly number?: number
+  /** The `url` of a server: only volumes with a copy there. */
+  readonly node?: string
+}
+
 export const NEEDLE_LEASES: LeaseSizes = {
   idsMin: LIMITS.leaseIdsMin.value,
   idsMax: LIMITS.leaseIdsMax.value,
@@ -58,8 +65,8 @@ export class LeasePool implements AsyncDisposable {
   }
 
   /** Where to get ids of a layout. Ask again for each use: a lane that nobody uses is dropped. */
-  lane(layout: Layout, sizes: LeaseSizes, number = 0): LeaseLane {
-    const key = laneKey(layout, sizes, number)
+  lane(layout: Layout, sizes: LeaseSizes, choice: LaneChoice = {}): LeaseLane {
+    const key = laneKey(layout, sizes, choice)
     const known = this.#lanes.get(key)
     if (known !== undefined) {
       this.#lanes.delete(key)
@@ -73,7 +80,7 @@ export class LeasePool implements AsyncDisposable {
         break
       }
     }
-    const lane = this.#newLane(layout, sizes)
+    const lane = this.#newLane(layout, sizes, choice.node)
     this.#lanes.set(key, lane)
     return lane
   }
@@ -99,9 +106,9 @@ export class LeasePool implements AsyncDisposable {
     await Promise.all(lanes.map((lane) => lane.settled()))
   }
 
-  #newLane(layout: Layout, sizes: LeaseSizes): LeaseLane {
+  #newLane(layout: Layout, sizes: LeaseSizes, node = ''): LeaseLane {
     const parts = { ...this.#parts, excluded: () => this.#excluded() }
-    return new LeaseLane(parts, layout, sizes, this.#closing.signal)
+    return new LeaseLane(parts, { ...layout, node }, sizes, this.#closing.signal)
   }
 
   #excluded(): readonly VolumeId[] {
@@ -116,8 +123,9 @@ export class LeasePool implements AsyncDisposable {
 
 const NONE: readonly VolumeId[] = []
 
-function laneKey(layout: Layout, sizes: LeaseSizes, number: number): string {
+function laneKey(layout: Layout, sizes: LeaseSizes, choice: LaneChoice): string {
   const { collection, replication, ttl } = layout
   const placement = replication === undefined ? '' : formatReplicaPlacement(replication)
-  return `${collection}/${placement}/${formatTtl(ttl)}/${sizes.dataBytes}/${number}`
+  const { node = '', number = 0 } = choice
+  return `${collection}/${placement}/${formatTtl(ttl)}/${sizes.dataBytes}/${number}/${node}`
 }

@@ -7,10 +7,10 @@ import type {
   NodeLocation,
   VolumeLocations,
 } from '../net/master-api.ts'
-import { cancelledError, onAbort } from '../runtime/abort.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Random } from '../runtime/random.ts'
+import { unlessAborted } from './unless-aborted.ts'
 
 export interface LocationParts {
   readonly master: MasterApi
@@ -87,7 +87,7 @@ export class LocationCache implements AsyncDisposable {
       lookup = this.#lookup(volumeId).finally(() => this.#lookups.delete(volumeId))
       this.#lookups.set(volumeId, lookup)
     }
-    return unlessAborted(lookup, signal)
+    return unlessAborted(lookup, signal, 'looking up a volume')
   }
 
   /** What was known about this volume has proved wrong: ask before it is used again. */
@@ -189,15 +189,4 @@ export class LocationCache implements AsyncDisposable {
       return
     }
   }
-}
-
-/** Others may wait for the same promise: an abort ends only this wait. */
-function unlessAborted<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) reject(cancelledError(signal, 'before looking up a volume'))
-    const aborting = onAbort(signal, () => {
-      reject(cancelledError(signal, 'while looking up a volume'))
-    })
-    work.then(resolve, reject).finally(() => aborting[Symbol.dispose]())
-  })
 }

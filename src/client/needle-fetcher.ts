@@ -79,6 +79,23 @@ export class NeedleFetcher {
     return replicas.run(fileId.volumeId, attempt, signal)
   }
 
+  /**
+   * As it was put, or a part of that, in the pieces in which it came: one try, for those who have
+   * another way to the same bytes.
+   */
+  async fetchOnce(
+    fileId: FileId,
+    range: ByteRange | undefined,
+    signal: AbortSignal,
+  ): Promise<readonly Uint8Array[]> {
+    const { replicas } = this.#parts
+    const attempt = (volume: VolumeApi) => this.#fetchFrom(volume, fileId, range, signal)
+    const { metadata, pieces } = await replicas.runOnce(fileId.volumeId, attempt, signal)
+    if (metadata.isCompressed !== true) return pieces
+    // Nothing that is read so is compressed when it is put.
+    throw new StoreError('NEEDLE_CORRUPT', `${formatFileId(fileId)} is compressed`)
+  }
+
   /** Everything but the data. */
   stat(fileId: FileId, signal: AbortSignal): Promise<NeedleHead> {
     const attempt = async (volume: VolumeApi): Promise<NeedleHead> => {

@@ -2,8 +2,9 @@ import { crc32c } from '../base/crc32c.ts'
 import { type FileId, formatFileId } from '../base/file-id.ts'
 import { cookie, hex8 } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
-import { StoreError } from '../base/store-error.ts'
+import { isStoreError, StoreError } from '../base/store-error.ts'
 import type { NeedleMetadata, PutAnswer, PutRequest } from '../net/volume-api.ts'
+import { cancelledError } from '../runtime/abort.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Random } from '../runtime/random.ts'
 import type { PutResult } from './client-api.ts'
@@ -11,7 +12,7 @@ import type { LeaseBlock } from './lease-block.ts'
 import type { Grant, LeaseLane } from './lease-lane.ts'
 import type { LeasePool } from './lease-pool.ts'
 import type { OrphanSweeper } from './orphan-sweeper.ts'
-import type { Replicas } from './replicas.ts'
+import { isServerDown, type Replicas } from './replicas.ts'
 import { isUnsettled, RetryTurns, retryOf } from './retry-turns.ts'
 
 export interface WriterParts {
@@ -55,6 +56,34 @@ export class NeedleWriter {
     } catch (error) {
       const failed: Attempt = { grant: { block, fileId }, error }
       return this.#retry({ lane, data, metadata, onFailure }, signal, failed)
+    }
+  }
+
+  /**
+   * One try, under an id of its own. What a failure leaves behind is deleted in the background.
+   *
+   * @throws {StoreError} What the server or the way to it failed with.
+   */
+  async writeOnce(
+    { block, fileId }: Grant,
+    write: Pick<PutRequest, 'data' | 'metadata' | 'checksum'>,
+    signal: AbortSignal,
+  ): Promise<PutResult> {
+    const { orphans, replicas } = this.#parts
+    const { writeToken } = block
+    const request = { ...write, fileId, writeToken, isReplica: false }
+    try {
+      const result = resultOf(request, await block.volume.put(request, signal))
+      // Whoever gave up does not hear of it any more.
+      if (signal.aborted) throw cancelledError(signal, `after ${result.fileId} was stored`)
+      return result
+    } catch (error) {
+      // A server that is away takes all its volumes with it: the volume itself may be good.
+      const isVolume = !isServerDown(error) && !isStoreError(error, 'CANCELLED', 'OVERLOADED')
+      if (isVolume) this.#parts.leases.dropVolume(block.volumeId)
+      replicas.note(block.url, error)
+      if (isUnsettled(error)) orphans.add({ fileId, writeToken })
+      throw error
     }
   }
 

@@ -73,9 +73,32 @@ export class Replicas {
     return this.#inOrder(await this.#parts.locations.find(volumeId, signal))[0]
   }
 
+  /** It failed a short while ago. */
+  isSuspect(url: string): boolean {
+    const atMs = this.#failedAtMs.get(url)
+    if (atMs === undefined) return false
+    return atMs > this.#parts.clock.monotonicMs() - LIMITS.failedServerMs.value
+  }
+
+  /** The copies that are known without waiting are all on servers that failed a short while ago. */
+  isVolumeSuspect(volumeId: VolumeId): boolean {
+    const known = this.#parts.locations.peek(volumeId)
+    return known?.every(({ url }) => this.isSuspect(url)) ?? false
+  }
+
+  /** Where a volume is now, as far as it is known. */
+  locations(volumeId: VolumeId, signal: AbortSignal): Promise<readonly NodeLocation[]> {
+    return this.#parts.locations.find(volumeId, signal)
+  }
+
+  /** All servers of the volume that are known are as good as failed: others are asked first. */
+  noteVolume(volumeId: VolumeId, error: unknown): void {
+    for (const { url } of this.#parts.locations.peek(volumeId) ?? []) this.note(url, error)
+  }
+
   /** This server failed: others are asked before it for a while. */
   note(url: string, error: unknown): void {
-    if (!(error instanceof StoreError) || !SERVER_DOWN.has(error.code)) return
+    if (!isServerDown(error)) return
     this.#failedAtMs.delete(url)
     this.#failedAtMs.set(url, this.#parts.clock.monotonicMs())
     if (this.#failedAtMs.size <= LIMITS.failedServersMax.value) return
@@ -116,6 +139,24 @@ export class Replicas {
     }
   }
 
+  /**
+   * As `run`, but every copy is asked once: for those who have another way. A volume that is not
+   * where it was is looked for once more.
+   */
+  async runOnce<Result>(
+    volumeId: VolumeId,
+    attempt: (volume: VolumeApi) => Promise<Result>,
+    signal: AbortSignal,
+  ): Promise<Result> {
+    const outcome = await this.#runRound(volumeId, attempt, signal)
+    if (!(outcome instanceof RoundFailure)) return outcome
+    this.#parts.locations.invalidate(volumeId)
+    if (outcome.error.code !== 'VOLUME_NOT_FOUND') throw outcome.error
+    const again = await this.#runRound(volumeId, attempt, signal)
+    if (!(again instanceof RoundFailure)) return again
+    throw again.error
+  }
+
   async #runRound<Result>(
     volumeId: VolumeId,
     attempt: (volume: VolumeApi) => Promise<Result>,
@@ -153,6 +194,10 @@ export class Replicas {
     const isDown = (location: NodeLocation): boolean => this.#failedAtMs.has(location.url)
     return [...rotated.filter((location) => !isDown(location)), ...rotated.filter(isDown)]
   }
+}
+
+export function isServerDown(error: unknown): boolean {
+  return error instanceof StoreError && SERVER_DOWN.has(error.code)
 }
 
 class RoundFailure {

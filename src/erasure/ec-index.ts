@@ -1,4 +1,4 @@
-import { type NeedleId, needleIdToBigInt } from '../base/ids.ts'
+import { type NeedleId, needleIdFromBigInt, needleIdToBigInt } from '../base/ids.ts'
 import { StoreError } from '../base/store-error.ts'
 import {
   decodeIndexEntry,
@@ -25,6 +25,31 @@ export class EcIndex {
 
   get entryCount(): number {
     return this.#rows.length / INDEX_ENTRY_BYTES
+  }
+
+  /** Of all needles that were in the volume, deleted ones too. Undefined: there were none. */
+  get highestId(): NeedleId | undefined {
+    const at = this.#rows.length - INDEX_ENTRY_BYTES
+    return at < 0 ? undefined : decodeIndexEntry(this.#rows, at).id
+  }
+
+  /** The whole `.ecx`; not to be changed. */
+  get rows(): Buffer {
+    return this.#rows
+  }
+
+  /** How many ids were deleted, also such that were never in the volume. */
+  get deletedCount(): number {
+    return this.#deleted.size
+  }
+
+  hasDeleted(id: NeedleId): boolean {
+    return this.#deleted.has(needleIdToBigInt(id))
+  }
+
+  /** Each once, in the order in which they came first. */
+  deletedIds(): NeedleId[] {
+    return Array.from(this.#deleted, needleIdFromBigInt)
   }
 
   /** The needle's place, also of one that was deleted since. Undefined: it was not there. */
@@ -61,10 +86,16 @@ function checkRows(rows: Buffer): void {
   if (rows.length % INDEX_ENTRY_BYTES !== 0) {
     throw new StoreError('INDEX_CORRUPT', `.ecx of ${rows.length} bytes has no whole rows`)
   }
-  for (let row = 1; row * INDEX_ENTRY_BYTES < rows.length; row++) {
-    const { id } = decodeIndexEntry(rows, row * INDEX_ENTRY_BYTES)
-    if (isBelow(rows, row - 1, id)) continue
-    throw new StoreError('INDEX_CORRUPT', `row ${row} of .ecx is not above the one before`)
+  const last = { hi: -1, lo: 0 }
+  for (let at = 0; at < rows.length; at += INDEX_ENTRY_BYTES) {
+    const hi = rows.readUInt32BE(at)
+    const lo = rows.readUInt32BE(at + 4)
+    if (hi < last.hi || (hi === last.hi && lo <= last.lo)) {
+      const row = at / INDEX_ENTRY_BYTES
+      throw new StoreError('INDEX_CORRUPT', `row ${row} of .ecx is not above the one before`)
+    }
+    last.hi = hi
+    last.lo = lo
   }
 }
 

@@ -19,7 +19,14 @@ export interface EncodeOptions {
   readonly blockBytes: number
   /** Awaited after each strip. */
   readonly rest?: (() => Promise<void>) | undefined
+  /** Sees every byte of the volume once, in no particular order; what it throws ends the work. */
+  readonly onRead?: ((bytes: Buffer, datOffset: number) => void) | undefined
+  /** Told after each strip how much of the volume it held. */
+  readonly onProgress?: ((datBytes: number) => void) | undefined
 }
+
+/** The `.dat` that is coded. */
+export type EncodeSource = Pick<DiskFile, 'read'>
 
 /**
  * Makes all shards of a volume, strip by strip: while one is written the next is read and coded.
@@ -30,7 +37,7 @@ export interface EncodeOptions {
  */
 export async function encodeShards(
   source: {
-    readonly dat: DiskFile
+    readonly dat: EncodeSource
     readonly geometry: StripeGeometry
     readonly codec: ErasureCodec
   },
@@ -53,7 +60,7 @@ export async function encodeShards(
       const at = block * blockBytes
       const strip = strips[block % 2]?.ofBytes(Math.min(blockBytes, shardBytes - at))
       assert(strip !== undefined, 'two strips take turns')
-      await readDataShards(source, strip, at)
+      const readBytes = await readDataShards(source, strip, at, options)
       await strip.encode()
       crcs.forEach((each, shard) => {
         each[block] = strip.crcOf(shard)
@@ -61,6 +68,7 @@ export async function encodeShards(
       await writing
       writing = allEnded(sinks.map((sink, shard) => sink.write(strip.of(shard))))
       writing.catch(() => 'it is awaited before the next strip')
+      options.onProgress?.(readBytes)
       await options.rest?.()
     }
   } finally {
@@ -70,23 +78,40 @@ export async function encodeShards(
   return crcs.map((blockCrcs, shard) => ({ shard, coveredBytes: shardBytes, blockCrcs }))
 }
 
-/** What of each data shard belongs into the strip; zeros behind the end of the volume. */
+/** What of each data shard belongs into the strip. Returns how many bytes of the volume it is. */
 async function readDataShards(
-  { dat, geometry }: { readonly dat: DiskFile; readonly geometry: StripeGeometry },
+  source: { readonly dat: EncodeSource; readonly geometry: StripeGeometry },
   strip: ShardStrip,
   at: number,
-): Promise<void> {
-  for (let shard = 0; shard < geometry.layout.dataShards; shard++) {
-    const bytes = strip.of(shard)
-    let filled = 0
-    for (const run of geometry.datRuns(shard, at, bytes.length)) {
-      const into = run.shardOffset - at
-      const got = await dat.read(bytes, into, run.bytes, run.datOffset)
-      if (got < run.bytes) {
-        throw new StoreError('VOLUME_CHANGED', `.dat ends at byte ${run.datOffset + got}`)
-      }
-      filled = into + run.bytes
+  options: EncodeOptions,
+): Promise<number> {
+  const { dataShards } = source.geometry.layout
+  const reads = Array.from({ length: dataShards }, (_, shard) =>
+    readDataShard(source, { shard, bytes: strip.of(shard), at }, options),
+  )
+  const readBytes = await allEnded(reads)
+  return readBytes.reduce((total, bytes) => total + bytes, 0)
+}
+
+/** Zeros behind the end of the volume. */
+async function readDataShard(
+  { dat, geometry }: { readonly dat: EncodeSource; readonly geometry: StripeGeometry },
+  into: { readonly shard: number; readonly bytes: Buffer; readonly at: number },
+  { onRead }: EncodeOptions,
+): Promise<number> {
+  const { shard, bytes, at } = into
+  let filled = 0
+  let readBytes = 0
+  for (const run of geometry.datRuns(shard, at, bytes.length)) {
+    const from = run.shardOffset - at
+    const got = await dat.read(bytes, from, run.bytes, run.datOffset)
+    if (got < run.bytes) {
+      throw new StoreError('VOLUME_CHANGED', `.dat ends at byte ${run.datOffset + got}`)
     }
-    bytes.fill(0, filled)
+    filled = from + run.bytes
+    readBytes += run.bytes
+    onRead?.(bytes.subarray(from, filled), run.datOffset)
   }
+  bytes.fill(0, filled)
+  return readBytes
 }

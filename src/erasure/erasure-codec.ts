@@ -18,7 +18,7 @@ export interface ErasureCodec {
   readonly id: string
   readonly dataShards: number
   readonly parityShards: number
-  /** Bytes of each shard that are coded at once; a power of two. Shards are whole units. */
+  /** Bytes of each shard that are coded at once; a multiple of 8. Shards are whole units. */
   readonly unitBytes: number
 
   /** Makes the parity of a column. Its memory must not be touched meanwhile. */

@@ -14,7 +14,7 @@ export const RONOMON_SHARDS_MAX = { data: 24, parity: 6 } as const
 /** Its parity depends on how much is coded at once, so this belongs to the format. */
 export const RONOMON_UNIT_BYTES = 128 * KIB
 
-/** Some vector instructions work on so many bytes. */
+/** It cuts a unit into eight packets of equal length. */
 const WORD_BYTES = 8
 
 /**
@@ -58,8 +58,8 @@ export class RonomonCodec implements ErasureCodec {
       const most = `at most ${data}+${parity} shards`
       throw unavailable(`${dataShards}+${parityShards} shards: there can be ${most}`)
     }
-    if (!isBetween(unitBytes, WORD_BYTES, 2 ** 30) || !Number.isInteger(Math.log2(unitBytes))) {
-      throw unavailable(`units of ${unitBytes} bytes: it must be a power of two, 8 or more`)
+    if (!isBetween(unitBytes, WORD_BYTES, 2 ** 30) || unitBytes % WORD_BYTES !== 0) {
+      throw unavailable(`units of ${unitBytes} bytes: it must be a multiple of ${WORD_BYTES}`)
     }
     return new RonomonCodec(load(), shards, unitBytes)
   }

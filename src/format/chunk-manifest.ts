@@ -2,6 +2,11 @@ import { assert } from '../base/assert.ts'
 import { type FileId, formatFileId, parseFileId } from '../base/file-id.ts'
 import { LIMITS } from '../base/limits.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
+import {
+  decodeManifestErasure,
+  encodeManifestErasure,
+  type ManifestErasure,
+} from './manifest-erasure.ts'
 
 /** A piece of a large file, in a needle of its own. */
 export interface ManifestChunk {
@@ -19,8 +24,9 @@ export interface ManifestChunk {
  *       {"fid":"5,02a4b1c3d5","offset":100,"size":100}]}
  *
  * The chunks, in the order of their offsets, cover the bytes 0 up to `size` without gap or overlap.
- * `name`, `mime` and `size` may be left out when empty or 0.
- * Source: SeaweedFS chunk manifest.
+ * `name`, `mime` and `size` may be left out when empty or 0. Of an erasure-coded file the chunks
+ * are the data shards, and one more member, `erasure`, says how to make them anew.
+ * Source: SeaweedFS chunk manifest; `erasure` is ours.
  */
 export interface ChunkManifest {
   readonly name: string
@@ -28,10 +34,11 @@ export interface ChunkManifest {
   readonly sizeBytes: number
   /** In the order of their offsets. */
   readonly chunks: readonly ManifestChunk[]
+  readonly erasure?: ManifestErasure | undefined
 }
 
 export function encodeChunkManifest(manifest: ChunkManifest): Buffer {
-  const { name, mime, sizeBytes, chunks } = manifest
+  const { name, mime, sizeBytes, chunks, erasure } = manifest
   assert(chunks.length <= LIMITS.manifestChunksMax.value, `a manifest of ${chunks.length} chunks`)
   const gapAt = firstGap(chunks, sizeBytes)
   assert(gapAt === undefined, `the chunks of a manifest do not fit at byte ${gapAt}`)
@@ -44,6 +51,7 @@ export function encodeChunkManifest(manifest: ChunkManifest): Buffer {
       offset: chunk.offsetBytes,
       size: chunk.sizeBytes,
     })),
+    ...(erasure === undefined ? {} : { erasure: encodeManifestErasure(erasure, chunks) }),
   }
   const bytes = Buffer.from(JSON.stringify(json), 'utf8')
   assert(bytes.length <= LIMITS.manifestBytesMax.value, `a manifest of ${bytes.length} bytes`)
@@ -54,10 +62,10 @@ export function encodeChunkManifest(manifest: ChunkManifest): Buffer {
  * Reads the JSON, not compressed.
  *
  * @throws {StoreError} MANIFEST_CORRUPT: too long, no such JSON, an invalid file id, or chunks that
- * do not cover the file exactly once.
+ * do not cover the file exactly once, or not the shards of the stripes.
  */
 export function decodeChunkManifest(source: Buffer): ChunkManifest {
-  const { name = '', mime = '', size = 0, chunks = [] } = parseObject(source)
+  const { name = '', mime = '', size = 0, chunks = [], erasure } = parseObject(source)
   if (typeof name !== 'string' || typeof mime !== 'string') throw corrupt('name or mime is no text')
   if (!isByteCount(size)) throw corrupt('the size is not a number of bytes')
   // The format's own server writes null for an empty list.
@@ -67,7 +75,19 @@ export function decodeChunkManifest(source: Buffer): ChunkManifest {
   const decoded = list.map(decodeChunk).sort((a, b) => a.offsetBytes - b.offsetBytes)
   const gapAt = firstGap(decoded, size)
   if (gapAt !== undefined) throw corrupt(`a gap or an overlap at byte ${gapAt} of ${size}`)
-  return { name, mime, sizeBytes: size, chunks: decoded }
+  const manifest = { name, mime, sizeBytes: size, chunks: decoded }
+  if (erasure === undefined || erasure === null) return manifest
+  return { ...manifest, erasure: decodeManifestErasure(erasure, decoded) }
+}
+
+/** All needles that hold something of the file, beside that of the manifest itself. */
+export function needlesOfManifest({ chunks, erasure }: ChunkManifest): readonly FileId[] {
+  const parity = erasure?.stripes.flatMap(({ shards }) =>
+    shards.slice(erasure.scheme.dataShards).map(({ fileId }) => fileId),
+  )
+  return [...chunks.map(({ fileId }) => fileId), ...(parity ?? [])].filter(
+    (fileId) => fileId !== undefined,
+  )
 }
 
 /** Chunks from byte `start` up to `end`, each with the part of it that is wanted. */

@@ -1,4 +1,9 @@
 import type { JobKind } from '../net/jobs-api.ts'
+import { EcBalance } from './ec-balance.ts'
+import { EcDecode } from './ec-decode.ts'
+import { EcEncode } from './ec-encode.ts'
+import { EcRepair } from './ec-repair.ts'
+import { EcVacuum } from './ec-vacuum.ts'
 import { createEvacuate } from './evacuate.ts'
 import { Expire } from './expire.ts'
 import type { CreateJob } from './job.ts'
@@ -18,6 +23,11 @@ const KINDS: Readonly<Record<JobKind, CreateJob>> = {
   scrub: (context) => new Scrub(context),
   expire: (context) => new Expire(context),
   'set-replication': (context) => new SetReplication(context),
+  'ec-encode': (context) => new EcEncode(context),
+  'ec-repair': (context) => new EcRepair(context),
+  'ec-balance': (context) => new EcBalance(context),
+  'ec-vacuum': (context) => new EcVacuum(context),
+  'ec-decode': (context) => new EcDecode(context),
 }
 
 /** @throws {StoreError} REQUEST_INVALID: the target lacks what the kind needs. */

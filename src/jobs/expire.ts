@@ -1,10 +1,12 @@
 import { StoreError } from '../base/store-error.ts'
 import { ttlToMs } from '../base/ttl.ts'
-import type { JobProgress } from '../net/jobs-api.ts'
+import type { JobProgress, VolumeFacts } from '../net/jobs-api.ts'
 import { removeCopies } from './drop-copies.ts'
+import { removeAllShards } from './drop-shards.ts'
 import { Freeze } from './freeze.ts'
 import type { Job, JobContext, StepResult } from './job.ts'
 import { JobTrack } from './job-track.ts'
+import { setsOfRun, stripeOf, surveyShards } from './stripe-survey.ts'
 import { type LiveCopy, type Survey, surveyVolume } from './survey.ts'
 import { VolumeWork, volumeOf } from './volume-work.ts'
 
@@ -17,6 +19,7 @@ export class Expire implements Job {
   readonly #work: VolumeWork
   readonly #track: JobTrack<'expire'>
   #removedCount = 0
+  #shardCount = 0
 
   constructor(context: JobContext) {
     this.#context = context
@@ -34,6 +37,7 @@ export class Expire implements Job {
   }
 
   get summary(): string {
+    if (this.#shardCount > 0) return `${this.#shardCount} shards removed`
     return this.#removedCount > 0 ? `${this.#removedCount} copies removed` : 'nothing has expired'
   }
 
@@ -48,6 +52,7 @@ export class Expire implements Job {
     if (survey.facts.isDeleted) {
       return await this.#remove([...survey.good, ...survey.bad, ...survey.strays], signal)
     }
+    if (survey.facts.stripe !== undefined) return await this.#expireStripe(signal)
     if (ttlToMs(survey.facts.ttl) === 0) return 'done'
     if (survey.away.length > 0) {
       const urls = survey.away.map(({ location }) => location.url).join(', ')
@@ -64,26 +69,51 @@ export class Expire implements Job {
     const fresh = await surveyVolume(this.#work, signal)
     if (fresh === undefined || fresh.facts.setVersion !== facts.setVersion) return 'busy'
     if (!this.#hasExpired(fresh)) return 'done'
-    const { jobs, lease } = this.#context
-    const { volumeId } = this.#work
-    await jobs.forgetVolume({ jobId: lease.job.id, token: lease.token, volumeId }, signal)
-    await this.#track.reach('forgotten')
+    await this.#forget(signal)
     const result = await this.#remove([...fresh.good, ...fresh.bad, ...fresh.strays], signal)
     await freeze.thaw()
     return result
   }
 
+  /** Nobody wrote to it since it was coded: what was deleted since is all that has changed. */
+  async #expireStripe(signal: AbortSignal): Promise<StepResult> {
+    const survey = await surveyShards(this.#work, [], signal)
+    const stripe = survey && stripeOf(survey)
+    if (stripe === undefined) return 'busy'
+    const { facts, away, stripe: run } = stripe
+    if (away.length > 0) throw new StoreError('UNAVAILABLE', 'shards are out of reach')
+    const sets = setsOfRun(stripe)
+    if (ttlToMs(facts.ttl) === 0 || sets.length === 0) return 'done'
+    const modifiedAtS = Math.max(...sets.map(({ report }) => report.modifiedAtS))
+    if (!this.#isOver(modifiedAtS, facts)) return 'done'
+    const { logger } = this.#context
+    logger.info('job.stripe_expired', { volumeId: facts.volumeId, runId: run.runId })
+    await this.#forget(signal)
+    return await this.#remove([], signal)
+  }
+
   #hasExpired({ good, bad, facts }: Survey): boolean {
     const copies = [...good, ...bad]
     if (copies.length === 0) return false
-    const modifiedAtMs = Math.max(...copies.map(({ report }) => report.modifiedAtS)) * 1000
-    const dueMs = modifiedAtMs + ttlToMs(facts.ttl) * (1 + MARGIN)
+    return this.#isOver(Math.max(...copies.map(({ report }) => report.modifiedAtS)), facts)
+  }
+
+  #isOver(modifiedAtS: number, { ttl }: VolumeFacts): boolean {
+    const dueMs = modifiedAtS * 1000 + ttlToMs(ttl) * (1 + MARGIN)
     return this.#context.clock.nowMs() > dueMs
   }
 
+  async #forget(signal: AbortSignal): Promise<void> {
+    const { jobs, lease } = this.#context
+    const { volumeId } = this.#work
+    await jobs.forgetVolume({ jobId: lease.job.id, token: lease.token, volumeId }, signal)
+    await this.#track.reach('forgotten')
+  }
+
   async #remove(copies: readonly LiveCopy[], signal: AbortSignal): Promise<StepResult> {
-    if (copies.length === 0) return 'done'
     this.#removedCount += await removeCopies(this.#work, copies, signal)
+    this.#shardCount += await removeAllShards(this.#work, signal)
+    if (this.#removedCount + this.#shardCount === 0) return 'done'
     this.#track.measure('volumes', 1, 1)
     await this.#track.reach('removed')
     return 'done'

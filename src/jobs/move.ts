@@ -15,7 +15,7 @@ import type { Job, JobContext, StepResult } from './job.ts'
 import { asFields, asText, readCursor } from './job-cursor.ts'
 import { JobTrack } from './job-track.ts'
 import { type LiveCopy, type Survey, surveyVolume } from './survey.ts'
-import { deadlineOf, VolumeWork, volumeOf } from './volume-work.ts'
+import { deadlineOf, IS_CODED, VolumeWork, volumeOf } from './volume-work.ts'
 
 /** The copy that was moved away from, and how far its successor has it. */
 interface LeftCopy extends IncomingCopy {
@@ -77,6 +77,10 @@ export class Move implements Job {
     const survey = await surveyVolume(this.#work, signal)
     await this.#track.begin('planned')
     if (survey === undefined || survey.facts.isDeleted) return 'done'
+    if (survey.facts.stripe !== undefined) {
+      this.#summary = IS_CODED
+      return 'done'
+    }
     if (this.#hasSwitched(survey)) return await this.#finishLater()
     this.#left = undefined
     const isMember = survey.facts.members.some(({ location }) => location.url === this.#node)

@@ -5,6 +5,7 @@ import { doAgree } from './agreement.ts'
 import { asIncoming, type IncomingCopy, isHealthy, isUnreadable, settleCopy } from './copy-in.ts'
 import { CopyMaker } from './copy-maker.ts'
 import { isComplete, membersToDrop, removeCopies } from './drop-copies.ts'
+import { removeAllShards } from './drop-shards.ts'
 import { nameNeedles } from './heal.ts'
 import type { Job, JobContext, StepResult } from './job.ts'
 import { readCursor } from './job-cursor.ts'
@@ -15,7 +16,7 @@ import { isAgreed, type ReconcileOptions, reconcile } from './reconcile.ts'
 import { RepairTally } from './repair-tally.ts'
 import { dirtyDeletes, settleDirty } from './settle-dirty.ts'
 import { type LiveCopy, type Survey, surveyVolume } from './survey.ts'
-import { isOutOfReach, VolumeWork, volumeOf } from './volume-work.ts'
+import { IS_CODED, isOutOfReach, VolumeWork, volumeOf } from './volume-work.ts'
 
 /** The members change seldom: more conflicts than this mean that something is wrong. */
 const CONFLICTS_MAX = 10
@@ -42,6 +43,7 @@ export class ReplicaRepair implements Job {
   #incoming: IncomingCopy | undefined
   #isDeepDone: boolean
   #isPaced = false
+  #isCoded = false
   #hasTold = false
   #hasMergedBad = false
   #noPlace: StoreError | undefined
@@ -67,7 +69,7 @@ export class ReplicaRepair implements Job {
   }
 
   get summary(): string {
-    return this.#tally.summary
+    return this.#isCoded ? IS_CODED : this.#tally.summary
   }
 
   get isPaced(): boolean {
@@ -91,6 +93,8 @@ export class ReplicaRepair implements Job {
 
   async #nextStep(survey: Survey, signal: AbortSignal): Promise<StepResult> {
     if (survey.facts.isDeleted) return await this.#removeDeleted(survey, signal)
+    this.#isCoded = survey.facts.stripe !== undefined
+    if (this.#isCoded) return 'done'
     if (await this.#accept(survey, signal)) return 'busy'
     await this.#tellReplication(survey, signal)
     await this.#mergeBad(survey, signal)
@@ -357,9 +361,10 @@ export class ReplicaRepair implements Job {
 
   async #removeDeleted(survey: Survey, signal: AbortSignal): Promise<StepResult> {
     const copies = [...survey.good, ...survey.bad, ...survey.strays]
-    if (copies.length === 0) return 'done'
-    this.#tally.removedCount += await removeCopies(this.#work, copies, signal)
-    await this.#track.reach('removed')
+    const removedCount = await removeCopies(this.#work, copies, signal)
+    const shardCount = await removeAllShards(this.#work, signal)
+    this.#tally.removedCount += removedCount
+    if (copies.length + shardCount > 0) await this.#track.reach('removed')
     return 'done'
   }
 }

@@ -8,6 +8,8 @@ import { JobTrack } from './job-track.ts'
 import { applyFixes } from './needle-fixes.ts'
 import { judgeByReading } from './reconcile.ts'
 import { readScrubCursor, type ScrubbedCopy, type ScrubCursor } from './scrub-cursor.ts'
+import { StripeScrub } from './stripe-scrub.ts'
+import { stripeOf, surveyShards } from './stripe-survey.ts'
 import { type LiveCopy, type Survey, surveyVolume } from './survey.ts'
 import { isSameExtent, VolumeWork, volumeOf } from './volume-work.ts'
 
@@ -16,12 +18,14 @@ const FROM_START: VolumeExtent = { datBytes: 0, compactionRevision: 0 }
 /**
  * Reads every byte of every copy of a volume. What is wrong in one copy is brought there from
  * another, and the files of that copy are written anew; copies that turn out to differ although
- * nothing was written are compared needle by needle by a job of its own.
+ * nothing was written are compared needle by needle by a job of its own. Of an erasure-coded volume
+ * every shard is read.
  */
 export class Scrub implements Job {
   readonly #context: JobContext
   readonly #work: VolumeWork
   readonly #track: JobTrack<'scrub'>
+  readonly #stripe: StripeScrub
   #at: ScrubCursor
   #unhealed: NeedleId[] = []
   /** Copies with needles that could not be healed. */
@@ -31,6 +35,7 @@ export class Scrub implements Job {
     this.#context = context
     this.#work = new VolumeWork(context, volumeOf(context.lease.job.target))
     this.#track = new JobTrack(context, 'bytes')
+    this.#stripe = new StripeScrub(this.#work, this.#track)
     this.#at = readScrubCursor(context.lease.cursor)
   }
 
@@ -57,6 +62,7 @@ export class Scrub implements Job {
     const survey = await surveyVolume(this.#work, signal)
     await this.#track.begin('planned')
     if (survey === undefined || survey.facts.isDeleted) return 'done'
+    if (survey.facts.stripe !== undefined) return await this.#readStripe(signal)
     const isDone = ({ directoryId }: LiveCopy) =>
       this.#at.done.some((copy) => copy.directoryId === directoryId)
     const open = survey.good.filter((copy) => !isDone(copy))
@@ -69,6 +75,21 @@ export class Scrub implements Job {
     await this.#renew(copy, signal)
     await this.#note(copy, signal)
     return 'busy'
+  }
+
+  async #readStripe(signal: AbortSignal): Promise<StepResult> {
+    const survey = await surveyShards(this.#work, [], signal)
+    const stripe = survey && stripeOf(survey)
+    if (stripe === undefined) return 'busy' // It has just been decoded: look again.
+    const next = await this.#stripe.step(stripe, this.#at, signal)
+    if (next !== undefined) {
+      this.#at = next
+      return 'busy'
+    }
+    this.#stripe.throwIfUnhealed(this.#at, (at) => {
+      this.#at = at
+    })
+    return 'done'
   }
 
   #begin({ directoryId }: LiveCopy): void {

@@ -5,7 +5,7 @@ import type { Job, JobContext, StepResult } from './job.ts'
 import { asCount, asFields, asText, asTexts, readCursor } from './job-cursor.ts'
 import { JobTrack } from './job-track.ts'
 import { type LiveCopy, type Survey, surveyVolume } from './survey.ts'
-import { VolumeWork, volumeOf } from './volume-work.ts'
+import { IS_CODED, VolumeWork, volumeOf } from './volume-work.ts'
 
 /** A vacuum that was begun, in case whoever comes next finds it done. */
 interface Begun {
@@ -27,6 +27,7 @@ export class Vacuum implements Job {
   readonly #doneIds: Set<string>
   #begun: Begun | undefined
   #freedBytes: number
+  #isCoded = false
 
   constructor(context: JobContext) {
     this.#context = context
@@ -48,6 +49,7 @@ export class Vacuum implements Job {
   }
 
   get summary(): string {
+    if (this.#isCoded) return IS_CODED
     return `${this.#doneIds.size} copies, ${this.#freedBytes} bytes freed`
   }
 
@@ -60,6 +62,8 @@ export class Vacuum implements Job {
     const survey = await surveyVolume(this.#work, signal)
     await this.#track.begin('planned')
     if (survey === undefined || survey.facts.isDeleted) return 'done'
+    this.#isCoded = survey.facts.stripe !== undefined
+    if (this.#isCoded) return 'done'
     const copies = survey.good.toSorted((a, b) => (a.location.url < b.location.url ? -1 : 1))
     const copy = copies.find(({ directoryId }) => !this.#doneIds.has(directoryId))
     if (copy === undefined) return this.#end(survey)

@@ -80,6 +80,9 @@ export function volumeOf(target: JobTarget): VolumeId {
   return volumeId
 }
 
+/** What a job about copies says of a volume that has none. */
+export const IS_CODED = 'the volume is erasure-coded'
+
 /** The server is not there, or not for us: another one may do. */
 export function isOutOfReach(error: unknown): error is StoreError {
   return isStoreError(error, 'UNAVAILABLE', 'TIMEOUT', 'CLOSED', 'OVERLOADED')

@@ -19,22 +19,24 @@ export interface AssessOptions {
 /** How a volume is, and what is to be done about it. */
 export interface VolumeAssessment {
   readonly volumeId: VolumeId
+  /** Copies, or shards of a coded volume. */
   readonly wantedCount: number
-  /** Copies that count, are in reach, and have nothing bad to say of themselves. */
+  /** Those that count, are in reach, and have nothing bad to say of themselves. */
   readonly goodCount: number
   readonly missingCount: number
-  /** Some copy has to be made anew: waiting for servers to come back will not do. */
+  /** Some copy or shard has to be made anew: waiting for servers to come back will not do. */
   readonly needsCopy: boolean
   /** Servers that may come back with a copy. */
   readonly away: readonly string[]
-  /** No copy that counts is in reach, although there is something in the volume. */
+  /** Too few in reach to read from, although there is something in the volume. */
   readonly isUnavailable: boolean
   readonly liveNeedles: number
+  /** Of a copy, or of a shard of a coded volume: what is to be made for each that is missing. */
   readonly datBytes: number
   readonly dirtyCount: number
-  /** The digests of the good copies are known and not the same. */
+  /** The digests of the good copies are known and not the same, or those of their journals. */
   readonly differs: boolean
-  /** What is missing for the placement although there are enough copies. */
+  /** What is missing for the placement although there are enough copies or shards. */
   readonly unmetPlacement: string | undefined
   readonly jobs: readonly QueueRequest[]
 }
@@ -47,12 +49,14 @@ export const RISK = {
   differs: 450,
   damagedDisk: 400,
   setReplication: 380,
+  decode: 360,
   move: 350,
   placement: 300,
   evacuate: 250,
   surplus: 200,
   expire: 150,
   vacuum: 120,
+  encode: 110,
   scrub: 100,
   rebalance: 50,
 } as const
@@ -73,7 +77,7 @@ interface Copies {
 
 type ReportedCopy = VolumeCopyFacts & { readonly report: VolumeReport }
 
-/** A function of its arguments alone. */
+/** Of a volume with copies; see `assessStripe`. A function of its arguments alone. */
 export function assess(facts: VolumeFacts, options: AssessOptions): VolumeAssessment {
   const copies = sortCopies(facts)
   const { wanted, good, bad, away } = copies
@@ -99,6 +103,7 @@ export function assess(facts: VolumeFacts, options: AssessOptions): VolumeAssess
   const jobs = [
     repairOf(facts, copies, { ...options, differs }),
     expiryOf(facts, copies, options) ?? vacuumOf(facts, copies, options),
+    leftShardsOf(facts, copies),
   ]
   return { ...found, jobs: jobs.filter((job) => job !== undefined) }
 }
@@ -152,8 +157,10 @@ function repairOf(
   const { wanted, good, bad, away, lost } = copies
   const strayCount = facts.strays.filter(({ isUp }) => isUp).length
   if (facts.isDeleted) {
-    if (strayCount === 0) return undefined
-    return jobOf(facts, 'replica-repair', RISK.surplus, `${strayCount} copies of what was deleted`)
+    const strayShardCount = strayShardsUp(facts)
+    if (strayCount + strayShardCount === 0) return undefined
+    const what = strayCount > 0 ? `${strayCount} copies` : `${strayShardCount} shards`
+    return jobOf(facts, 'replica-repair', RISK.surplus, `${what} of what was deleted`)
   }
   const reasons: [risk: number, reason: string][] = []
   const isBusy = needsCopy(copies, options.isMassAway)
@@ -189,6 +196,13 @@ function repairOf(
   return jobOf(facts, 'replica-repair', risk, reasons.map(([, reason]) => reason).join('; '))
 }
 
+/** Somebody gave up coding it, or decoded it. While a copy is missing they may be of use yet. */
+function leftShardsOf(facts: VolumeFacts, { good, wanted }: Copies): QueueRequest | undefined {
+  const count = strayShardsUp(facts)
+  if (count === 0 || facts.isDeleted || good.length < wanted) return undefined
+  return jobOf(facts, 'ec-repair', RISK.surplus, `${count} shards that do not count`)
+}
+
 function expiryOf(
   facts: VolumeFacts,
   { good, away }: Copies,
@@ -222,7 +236,7 @@ function vacuumOf(
 
 function jobOf(
   facts: VolumeFacts,
-  kind: 'replica-repair' | 'expire' | 'vacuum',
+  kind: 'replica-repair' | 'ec-repair' | 'expire' | 'vacuum',
   risk: number,
   reason: string,
 ): QueueRequest {
@@ -230,11 +244,28 @@ function jobOf(
   return { kind, target, reason, risk, queue: queueOf(facts), isAsked: false }
 }
 
-/** The data centre where most of the work will be: that of a copy to read from. */
+/**
+ * Shards that do not count, on servers in reach. One that its server has twice is not among them:
+ * nobody can tell the server which of the two is to go.
+ */
+export function strayShardsUp({ stripe, strayShards = [] }: VolumeFacts): number {
+  let count = 0
+  for (const { location, runId, shards, isUp } of strayShards) {
+    if (!isUp) continue
+    const counted = stripe?.runId === runId ? stripe.shards : []
+    const isTwice = (shard: number) => counted[shard]?.location.url === location.url
+    count += shards.filter((shard) => !isTwice(shard)).length
+  }
+  return count
+}
+
+/** The data centre where most of the work will be: that of a copy or shard to read from. */
 export function queueOf(facts: VolumeFacts): string {
   const { good, bad } = sortCopies(facts)
-  const [first = facts.strays[0]] = [...good, ...bad, ...facts.members]
-  return first?.location.dataCenter ?? ''
+  const shards = facts.stripe?.shards ?? []
+  const inReach = shards.filter(({ isUp, report }) => isUp && report !== undefined)
+  const all = [...good, ...bad, ...facts.members, ...inReach, ...shards, ...facts.strays]
+  return all[0]?.location.dataCenter ?? facts.strayShards?.[0]?.location.dataCenter ?? ''
 }
 
 function placementGap(facts: VolumeFacts, { wanted, good }: Copies): string | undefined {

@@ -1,3 +1,4 @@
+import type { ErasureScheme } from '../base/erasure-scheme.ts'
 import type { VolumeId } from '../base/ids.ts'
 import { copyCount } from '../base/replica-placement.ts'
 import type {
@@ -6,10 +7,11 @@ import type {
   Topology,
   TopologyNode,
 } from '../net/master-api.ts'
+import type { ShardReport, StripeFacts } from '../net/stripe-facts.ts'
 import type { ClusterState } from './cluster-state.ts'
 import type { Collections } from './collections.ts'
-import type { LayoutKey } from './layout-key.ts'
-import type { VolumeCopy } from './topology.ts'
+import { countedSets, shardBytesOf } from './stripe-figures.ts'
+import type { NodeView, VolumeCopy } from './topology.ts'
 
 /** Everything there is, as a message. */
 export function describeTopology(
@@ -26,6 +28,7 @@ export function describeTopology(
       lastHeardMs,
       disks: node.reportedDisks,
       volumes: [...node.volumes.values()].sort((a, b) => a.volumeId - b.volumeId),
+      shards: shardsOf(node),
       inFlightCount,
       downSinceMs: node.state === 'down' ? state.standings.downSinceMs(url) : 0,
       isFlapping: state.standings.isFlapping(url),
@@ -43,7 +46,7 @@ export function describeTopology(
   return { ...cluster, nodes, layouts, maxVolumeId }
 }
 
-/** Needles count once, however many copies they have; bytes of disks as servers report them. */
+/** Needles count once, wherever they are stored; bytes of disks as servers report them. */
 export function summarise(state: ClusterState): ClusterStatistics {
   const { topology } = state
   let nodesUp = 0
@@ -64,13 +67,12 @@ export function summarise(state: ClusterState): ClusterStatistics {
   let volumeCount = 0
   for (const volumeId of state.volumeIds) {
     volumeCount++
-    const copies = state.copies(volumeId)
-    if (isAtRisk(copies, state.layoutKeyOf(volumeId))) volumesAtRisk++
-    if (copies.length === 0) continue
-    const reports = copies.map((copy) => copy.report)
-    liveNeedles += Math.max(...reports.map((report) => report.liveNeedles))
-    liveBytes += Math.max(...reports.map((report) => report.liveBytes))
-    garbageBytes += Math.max(...reports.map((report) => report.garbageBytes))
+    const stripe = state.stripe(volumeId)
+    if (isAtRisk(state, volumeId, stripe)) volumesAtRisk++
+    const figures = figuresOf(state, volumeId, stripe)
+    liveNeedles += figures.liveNeedles
+    liveBytes += figures.liveBytes
+    garbageBytes += figures.garbageBytes
   }
   return {
     nodeCount: topology.nodeCount,
@@ -89,6 +91,7 @@ export function summarise(state: ClusterState): ClusterStatistics {
 export function describeCollections(
   state: ClusterState,
   collections: Pick<Collections, 'names' | 'replicationOf' | 'writePolicyOf'>,
+  policy: { schemeOf(collection: string): ErasureScheme | undefined },
 ): CollectionReport[] {
   const sums = new Map<string, CollectionSum>()
   const sumOf = (collection: string): CollectionSum => {
@@ -96,7 +99,8 @@ export function describeCollections(
     if (found !== undefined) return found
     const replication = collections.replicationOf(collection)
     const writePolicy = collections.writePolicyOf(collection)
-    const sum = { collection, replication, writePolicy, ...NOTHING }
+    const erasure = policy.schemeOf(collection)
+    const sum = { collection, replication, writePolicy, ...(erasure && { erasure }), ...NOTHING }
     sums.set(collection, sum)
     return sum
   }
@@ -104,10 +108,10 @@ export function describeCollections(
   for (const volumeId of state.volumeIds) {
     const sum = sumOf(state.collectionOf(volumeId) ?? '')
     sum.volumeCount++
-    const reports = state.copies(volumeId).map((copy) => copy.report)
-    sum.liveNeedles += Math.max(0, ...reports.map((report) => report.liveNeedles))
-    sum.liveBytes += Math.max(0, ...reports.map((report) => report.liveBytes))
-    for (const report of reports) sum.datBytes += report.datBytes
+    const figures = figuresOf(state, volumeId, state.stripe(volumeId))
+    sum.liveNeedles += figures.liveNeedles
+    sum.liveBytes += figures.liveBytes
+    sum.datBytes += figures.storedBytes
   }
   return [...sums.values()].sort((a, b) => (a.collection < b.collection ? -1 : 1))
 }
@@ -121,15 +125,63 @@ interface CollectionSum extends CollectionReport {
 
 const NOTHING = { volumeCount: 0, liveNeedles: 0, liveBytes: 0, datBytes: 0 }
 
-/** Fewer healthy copies in reach than the volume should have. */
-function isAtRisk(copies: readonly VolumeCopy[], key: LayoutKey | undefined): boolean {
-  if (key === undefined) return true
+interface VolumeFigures {
+  readonly liveNeedles: number
+  readonly liveBytes: number
+  readonly garbageBytes: number
+  /** Of all copies, or all shards. */
+  readonly storedBytes: number
+}
+
+/** As the server says that has most of it. */
+function figuresOf(
+  state: ClusterState,
+  volumeId: VolumeId,
+  stripe: StripeFacts | undefined,
+): VolumeFigures {
+  const copies = state.copies(volumeId).map(({ report }) => report)
+  const reports = stripe === undefined ? copies : countedSets(stripe).map(({ report }) => report)
+  const most = (pick: (report: (typeof reports)[number]) => number) =>
+    Math.max(0, ...reports.map(pick))
+  return {
+    liveNeedles: most((report) => report.liveNeedles),
+    liveBytes: most((report) => report.liveBytes),
+    garbageBytes: most((report) => report.garbageBytes),
+    storedBytes:
+      stripe === undefined
+        ? copies.reduce((sum, { datBytes }) => sum + datBytes, 0)
+        : reportedShards(stripe) * shardBytesOf(stripe),
+  }
+}
+
+function reportedShards({ shards }: StripeFacts): number {
+  return shards.filter(({ report }) => report !== undefined).length
+}
+
+/** Fewer healthy copies or shards in reach than the volume should have. */
+function isAtRisk(
+  state: ClusterState,
+  volumeId: VolumeId,
+  stripe: StripeFacts | undefined,
+): boolean {
+  if (stripe !== undefined) {
+    return stripe.shards.some(({ isUp, isBad, report }) => !isUp || isBad || report === undefined)
+  }
+  const key = state.layoutKeyOf(volumeId)
+  return key === undefined || lacksCopies(state.copies(volumeId), copyCount(key.replication))
+}
+
+function lacksCopies(copies: readonly VolumeCopy[], wanted: number): boolean {
   let healthy = 0
   for (const { node, report } of copies) {
     if (report.state === 'failed' || report.state === 'damaged') return true
     if (node.state !== 'down') healthy++
   }
-  return healthy < copyCount(key.replication)
+  return healthy < wanted
+}
+
+function shardsOf(node: NodeView): ShardReport[] {
+  return [...node.shards.values()].flat().sort((a, b) => a.volumeId - b.volumeId)
 }
 
 function sorted(volumeIds: Iterable<VolumeId>): VolumeId[] {

@@ -2,12 +2,14 @@ import type { VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { copyCount } from '../base/replica-placement.ts'
 import type { Heartbeat, NodeLocation, VolumeReport } from '../net/master-api.ts'
+import type { StripeFacts } from '../net/stripe-facts.ts'
 import { AssignedBytes } from './assigned-bytes.ts'
 import type { BrokenLinks } from './broken-links.ts'
 import type { DirtyNeedles } from './dirty-needles.ts'
 import { formatLayoutKey, type LayoutKey } from './layout-key.ts'
 import type { LocationsFeed } from './locations-feed.ts'
 import type { NodeStandings } from './node-standings.ts'
+import { layoutOfShards, stripeLocations, stripeServers } from './stripe-members.ts'
 import type { ClusterTopology, TopologyChange, VolumeCopy } from './topology.ts'
 import { type Grade, VolumeLayout, type Writability } from './volume-layout.ts'
 import { isSameTtl } from './volume-members.ts'
@@ -31,8 +33,8 @@ export interface ClusterStateOptions {
  * members of volumes reaches the layouts and the feed of locations before the call that made it
  * returns.
  *
- * Layouts and locations know only of copies that count. A volume belongs to the layout its record
- * names, or while it has none, its first copy.
+ * Layouts and locations know only of copies and shards that count. A volume belongs to the layout
+ * its record names, or while it has none, its first copy; a coded volume belongs to none.
  */
 export class ClusterState {
   readonly topology: ClusterTopology
@@ -75,18 +77,26 @@ export class ClusterState {
     return this.hasVolume(volumeId) ? this.layoutKeyOf(volumeId)?.collection : undefined
   }
 
-  /** What the volume shall be, by its record or, while it has none, by its first copy. */
+  /** What the volume shall be, by its record or, while it has none, by its first copy or shard. */
   layoutKeyOf(volumeId: VolumeId): LayoutKey | undefined {
-    return this.#parts.sets.record(volumeId) ?? this.copies(volumeId)[0]?.report
+    const key = this.#parts.sets.record(volumeId) ?? this.copies(volumeId)[0]?.report
+    return key ?? layoutOfShards(this.topology.shards(volumeId))
   }
 
-  /** Copies that count, on servers that are down as well, in the order of urls. */
+  /** Copies that count, on servers that are down as well, in the order of urls. None if coded. */
   copies(volumeId: VolumeId): VolumeCopy[] {
     return this.#parts.sets.copies(volumeId)
   }
 
-  /** Servers in reach with a copy that counts. */
+  /** Of a coded volume: its shards that count, and how they are. */
+  stripe(volumeId: VolumeId): StripeFacts | undefined {
+    return this.#parts.sets.stripe(volumeId)
+  }
+
+  /** Servers in reach with a copy or shard that counts. */
   locations(volumeId: VolumeId): NodeLocation[] {
+    const stripe = this.stripe(volumeId)
+    if (stripe !== undefined) return stripeServers(stripeLocations(stripe))
     return this.copies(volumeId)
       .filter((copy) => copy.node.state !== 'down')
       .map((copy) => copy.node.location)
@@ -118,6 +128,10 @@ export class ClusterState {
 
   removeCopy(url: string, volumeId: VolumeId): void {
     this.#spread(url, this.topology.removeCopy(url, volumeId))
+  }
+
+  removeShards(url: string, volumeId: VolumeId, runId: string): void {
+    this.#spread(url, this.topology.removeShards(url, volumeId, runId))
   }
 
   /** Volumes of the collection are to be looked up anew. */

@@ -3,6 +3,7 @@ import { LIMITS } from '../base/limits.ts'
 import { isStoreError, quote, StoreError } from '../base/store-error.ts'
 import type { Coordinator } from '../metadata/coordinator.ts'
 import type { NodeLocation } from '../net/master-api.ts'
+import type { ShardReport } from '../net/stripe-facts.ts'
 import type { ConnectVolume } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
@@ -33,22 +34,28 @@ interface Copy {
   readonly location: NodeLocation
 }
 
+/** All that a server has of one run of the encoder. */
+interface Run extends Copy {
+  readonly runId: string
+  readonly shards: readonly number[]
+}
+
 /** Deletes collections with all that is in them. */
 export class CollectionDeletes {
   readonly #parts: CollectionDeletesParts
   readonly #deleteMs: number
 
-  /** A server has `deleteMs` to delete a copy. */
+  /** A server has `deleteMs` to delete a copy, or its shards of a volume. */
   constructor(parts: CollectionDeletesParts, options: { readonly deleteMs: number }) {
     this.#parts = parts
     this.#deleteMs = options.deleteMs
   }
 
   /**
-   * Writes down durably that every volume of the collection is deleted, then deletes the copies,
-   * then forgets the collection. From the first on there is no way back: when it fails half-way the
-   * collection is still known, without its volumes, and whatever copies are left are removed when
-   * they turn up. Run it again to forget it.
+   * Writes down durably that every volume of the collection is deleted, then deletes the copies
+   * and shards, then forgets the collection. From the first on there is no way back: when it fails
+   * half-way the collection is still known, without its volumes, and whatever is left of them is
+   * removed when it turns up. Run it again to forget it.
    *
    * @throws {StoreError} COLLECTION_NOT_FOUND. REQUEST_INVALID: the default collection.
    * UNAVAILABLE: nothing was deleted, since a server is down that holds some of it, or has not been
@@ -60,23 +67,23 @@ export class CollectionDeletes {
       throw new StoreError('REQUEST_INVALID', 'the default collection cannot be deleted')
     }
     const isKnown = collections.has(collection) || sets.volumesOf(collection).length > 0
-    if (!isKnown && this.#copiesOf(collection).length === 0) {
+    const isEmpty = this.#copiesOf(collection).length + this.#runsOf(collection).length === 0
+    if (!isKnown && isEmpty) {
       throw new StoreError('COLLECTION_NOT_FOUND', `no collection is named ${quote(collection)}`)
     }
     using _frozen = await growth.freeze(collection, signal)
     this.#checkReachable(collection)
     ahead.forget(collection)
     const copies = this.#copiesOf(collection)
-    const ids = new Set([...sets.volumesOf(collection), ...copies.map((copy) => copy.volumeId)])
-    await sets.forgetVolumes([...ids], signal)
-    await mapBounded(
-      copies,
-      LIMITS.volumeCommandsAtOnce.value,
-      (copy) => this.#deleteCopy(copy, signal),
-      signal,
-    )
+    const runs = this.#runsOf(collection)
+    const reported = [...copies, ...runs].map(({ volumeId }) => volumeId)
+    await sets.forgetVolumes([...new Set([...sets.volumesOf(collection), ...reported])], signal)
+    const atOnce = LIMITS.volumeCommandsAtOnce.value
+    await mapBounded(copies, atOnce, (copy) => this.#deleteCopy(copy, signal), signal)
+    await mapBounded(runs, atOnce, (run) => this.#deleteRun(run, signal), signal)
     await collections.forget(collection, signal)
-    logger.info('master.collection_deleted', { collection, copies: copies.length })
+    const counts = { copies: copies.length, runs: runs.length }
+    logger.info('master.collection_deleted', { collection, ...counts })
   }
 
   /**
@@ -96,12 +103,36 @@ export class CollectionDeletes {
     return copies
   }
 
+  /** As `#copiesOf`, of shards of all runs. */
+  #runsOf(collection: string): Run[] {
+    const { state, sets } = this.#parts
+    const runs: Run[] = []
+    for (const volumeId of state.topology.volumeIds) {
+      const own = sets.collectionOf(volumeId)
+      const ofServers = new Map<string, { location: NodeLocation; reports: ShardReport[] }>()
+      for (const { node, report } of state.topology.shards(volumeId)) {
+        if ((own ?? report.collection) !== collection) continue
+        const { location } = node
+        const key = `${report.runId} ${location.url}`
+        const found = ofServers.get(key) ?? { location, reports: [] }
+        found.reports.push(report)
+        ofServers.set(key, found)
+      }
+      for (const { location, reports } of ofServers.values()) {
+        const runId = reports[0]?.runId ?? ''
+        const shards = [...new Set(reports.flatMap((report) => report.shards))]
+        runs.push({ volumeId, location, runId, shards })
+      }
+    }
+    return runs
+  }
+
   #checkReachable(collection: string): void {
     const { state, known } = this.#parts
     const away = new Set<string>()
     for (const node of state.topology.nodes) {
       if (node.state !== 'down') continue
-      for (const report of node.volumes.values()) {
+      for (const report of [...node.volumes.values(), ...[...node.shards.values()].flat()]) {
         if (report.collection === collection) away.add(node.location.url)
       }
     }
@@ -115,21 +146,38 @@ export class CollectionDeletes {
   }
 
   async #deleteCopy({ volumeId, location }: Copy, signal: AbortSignal): Promise<void> {
-    const { connect, coordinator, clock, state } = this.#parts
-    using deadline = new Deadline(clock, this.#deleteMs, signal)
+    const { connect, coordinator, state } = this.#parts
+    const command = { epoch: coordinator.epoch, volumeId }
+    const run = (within: AbortSignal) => connect(location).deleteVolume(command, within)
+    await this.#command({ volumeId, location }, run, signal)
+    state.removeCopy(location.url, volumeId)
+  }
+
+  async #deleteRun({ volumeId, location, runId, shards }: Run, signal: AbortSignal): Promise<void> {
+    const { connect, coordinator, state } = this.#parts
+    const command = { epoch: coordinator.epoch, volumeId, runId, shards }
+    const run = (within: AbortSignal) => connect(location).shards.deleteShards(command, within)
+    await this.#command({ volumeId, location }, run, signal)
+    state.removeShards(location.url, volumeId, runId)
+  }
+
+  /** That it is not there is as good. @throws {StoreError} UNAVAILABLE, CANCELLED. */
+  async #command(
+    { volumeId, location }: Copy,
+    run: (signal: AbortSignal) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    using deadline = new Deadline(this.#parts.clock, this.#deleteMs, signal)
     try {
-      const command = { epoch: coordinator.epoch, volumeId }
-      await deadline.race(connect(location).deleteVolume(command, deadline.signal))
+      await deadline.race(run(deadline.signal))
     } catch (cause) {
       if (isStoreError(cause, 'CANCELLED')) throw cause
-      if (!isStoreError(cause, 'VOLUME_NOT_FOUND')) {
-        throw new StoreError(
-          'UNAVAILABLE',
-          `volume ${volumeId} could not be deleted on ${location.url}; run it again`,
-          { cause },
-        )
-      }
+      if (isStoreError(cause, 'VOLUME_NOT_FOUND')) return
+      throw new StoreError(
+        'UNAVAILABLE',
+        `volume ${volumeId} could not be deleted on ${location.url}; run it again`,
+        { cause },
+      )
     }
-    state.removeCopy(location.url, volumeId)
   }
 }

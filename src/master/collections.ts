@@ -1,3 +1,8 @@
+import {
+  type ErasureScheme,
+  formatErasureScheme,
+  parseErasureScheme,
+} from '../base/erasure-scheme.ts'
 import { LIMITS } from '../base/limits.ts'
 import type { ReplicaPlacement } from '../base/replica-placement.ts'
 import { quote, StoreError } from '../base/store-error.ts'
@@ -61,6 +66,11 @@ export class Collections {
     return this.#records.get(collection)?.writePolicy ?? 'all'
   }
 
+  /** How its volumes are coded once they are full; undefined: as the cluster says. */
+  erasureOf(collection: string): ErasureScheme | 'off' | undefined {
+    return this.#records.get(collection)?.erasure
+  }
+
   /**
    * Makes the collection known, durably, before volumes are made for it.
    *
@@ -83,16 +93,18 @@ export class Collections {
   /**
    * Makes the collection if there is none. Durable when it returns.
    *
-   * @throws {StoreError} REQUEST_INVALID: no collection can have this name. OVERLOADED: there are
-   * too many.
+   * @throws {StoreError} REQUEST_INVALID: no collection can have this name. ERASURE_INVALID.
+   * OVERLOADED: there are too many.
    */
   async configure(settings: CollectionSettings, signal: AbortSignal): Promise<void> {
     const { collection } = settings
     const before = this.#records.get(collection)
     if (before === undefined && collection !== '') this.#checkName(collection)
+    const erasure = checkErasure(settings.erasure) ?? before?.erasure
     const record: CollectionRecord = {
       replication: settings.replication ?? before?.replication,
       writePolicy: settings.writePolicy ?? before?.writePolicy ?? 'all',
+      ...(erasure === undefined ? {} : { erasure }),
       createdAtMs: before?.createdAtMs ?? this.#parts.clock.nowMs(),
     }
     await this.#write(collection, record, signal)
@@ -123,4 +135,10 @@ export class Collections {
     const row = { key: COLLECTION_PREFIX + collection, value: encodeCollection(record) }
     await this.#parts.store.commit({ puts: [row] }, signal)
   }
+}
+
+/** A row that says otherwise could not be read back. @throws {StoreError} ERASURE_INVALID */
+function checkErasure(erasure: CollectionSettings['erasure']): CollectionSettings['erasure'] {
+  if (typeof erasure !== 'object') return erasure
+  return parseErasureScheme(formatErasureScheme(erasure))
 }

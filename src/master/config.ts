@@ -1,3 +1,8 @@
+import {
+  ERASURE_SHARDS_MAX,
+  type ErasureScheme,
+  parseErasureScheme,
+} from '../base/erasure-scheme.ts'
 import { LIMITS } from '../base/limits.ts'
 import { parseReplicaPlacement, type ReplicaPlacement } from '../base/replica-placement.ts'
 import { quote, StoreError } from '../base/store-error.ts'
@@ -54,6 +59,16 @@ export interface RepairConfig {
   readonly upAgainMs: number
 }
 
+/** Which volumes are erasure-coded by themselves, and how. */
+export interface ErasureConfig {
+  /** Of collections that do not say; undefined: those are not coded. */
+  readonly scheme: ErasureScheme | undefined
+  /** Volumes that are filled to so much of their size are coded. */
+  readonly fullPercent: number
+  /** Not before nothing was written to them for so long. */
+  readonly quietMs: number
+}
+
 export interface MasterConfig {
   /** Holds the metadata and the cluster secret. */
   readonly dir: string
@@ -70,6 +85,7 @@ export interface MasterConfig {
   readonly heartbeatMs: number
   readonly growth: GrowthConfig
   readonly repair: RepairConfig
+  readonly erasure: ErasureConfig
   /** After a start, volume servers known from before are waited for at most so long. */
   readonly warmUpMaxMs: number
   /** An assign waits so long for the end of the warm-up before it is refused. */
@@ -109,6 +125,13 @@ export interface RawMasterConfig {
   readonly standby?: boolean | undefined
   readonly growth?: Readonly<Partial<Record<keyof GrowthConfig, number | string>>> | undefined
   readonly repair?: Readonly<Partial<Record<keyof RepairConfig, number | string>>> | undefined
+  readonly erasure?: RawErasureConfig | undefined
+}
+
+export interface RawErasureConfig
+  extends Readonly<Partial<Record<Exclude<keyof ErasureConfig, 'scheme'>, number | string>>> {
+  /** Like `10+4`, or `off`, as if it was left out. */
+  readonly scheme?: string | undefined
 }
 
 const GRPC_PORT_OFFSET = 10_000
@@ -135,6 +158,7 @@ export function readMasterConfig(raw: RawMasterConfig): MasterConfig {
     heartbeatMs: whole('heartbeatMs', raw.heartbeatMs, 5000, [10, 600_000]),
     growth: readGrowth(raw.growth ?? {}),
     repair: readRepair(raw.repair ?? {}),
+    erasure: readErasure(raw.erasure ?? {}),
     warmUpMaxMs: whole('warmUpMaxMs', raw.warmUpMaxMs, 30_000, [0, 3_600_000]),
     warmUpWaitMs: whole('warmUpWaitMs', raw.warmUpWaitMs, 3000, [0, 60_000]),
     forgetNodeMs: whole('forgetNodeMs', raw.forgetNodeMs, 7 * DAY_MS, [60_000, 3650 * DAY_MS]),
@@ -188,6 +212,24 @@ function readRepair(raw: NonNullable<RawMasterConfig['repair']>): RepairConfig {
     flapCalmMs: ms('flapCalmMs', 300_000, [0, DAY_MS]),
     upAgainMs: ms('upAgainMs', 60_000, [0, DAY_MS]),
   })
+}
+
+function readErasure(raw: RawErasureConfig): ErasureConfig {
+  return Object.freeze({
+    scheme: readScheme(raw.scheme),
+    fullPercent: decimal('erasure.fullPercent', raw.fullPercent, 95, [1, 100]),
+    quietMs: whole('erasure.quietMs', raw.quietMs, 3_600_000, [0, 3650 * DAY_MS]),
+  })
+}
+
+function readScheme(value: string | undefined): ErasureScheme | undefined {
+  if (value === undefined || value === 'off') return undefined
+  try {
+    return parseErasureScheme(value)
+  } catch (cause) {
+    const { data, parity } = ERASURE_SHARDS_MAX
+    throw invalid('erasure.scheme', value, `off, or like 10+4 and at most ${data}+${parity}`, cause)
+  }
 }
 
 function readGrpcPort(value: number | string | undefined, port: number): number {

@@ -4,14 +4,15 @@ import {
   type DurabilityGroup,
   ninesOf,
 } from '../base/durability-model.ts'
-import { formatReplicaPlacement } from '../base/replica-placement.ts'
 import type {
   DurabilityReport,
   DurabilityScheme,
   RepairTimes,
   VolumeFacts,
 } from '../net/jobs-api.ts'
+import type { StripeFacts } from '../net/stripe-facts.ts'
 import { isBelow, type VolumeAssessment } from './assess.ts'
+import { schemeNameOf } from './assess-volume.ts'
 import type { ScrubFigures } from './scrub-log.ts'
 import type { ClusterSurvey } from './surveyor.ts'
 
@@ -43,7 +44,8 @@ const CORRELATED_PER_YEAR = 1e-5
 const CONVENTION =
   'independent-failure model; software and operator errors not included. Nines are of the chance ' +
   'that an object survives a year, in the worst volume of a scheme; failure domains are servers, ' +
-  'which are repaired one after the other, each in the 95th percentile of repair times'
+  'however many shards one has; they are repaired one after the other, each in the 95th ' +
+  'percentile of repair times'
 
 interface SchemeVolumes {
   readonly facts: VolumeFacts[]
@@ -57,7 +59,7 @@ export function durabilityReport(input: DurabilityInput): DurabilityReport {
   survey.facts.forEach((facts, index) => {
     const assessment = survey.assessments[index]
     if (facts.isDeleted || assessment === undefined) return
-    const name = `replication ${formatReplicaPlacement(facts.replication)}`
+    const name = schemeNameOf(facts)
     const scheme = schemes.get(name) ?? { facts: [], assessments: [] }
     schemes.set(name, scheme)
     scheme.facts.push(facts)
@@ -83,19 +85,19 @@ function schemeReport(
   const isMttrAssumed = times.count < REPAIRS_MIN
   const assumedMs = delayMs + COPY_ASSUMED_MS
   const mttrMs = isMttrAssumed ? assumedMs : times.p95Ms
-  const domains = facts.map(domainsOf)
-  const domainsWorst = Math.min(...domains)
-  const worst = lossOf(domainsWorst, mttrMs, input)
-  const losses = new Map<number, number>()
+  const losses = new Map<string, Loss>()
+  let worst: Loss | undefined
   let objects = 0
   let objectsLostPerYear = 0
-  assessments.forEach(({ liveNeedles }, index) => {
-    const count = domains[index] ?? 0
-    const loss = losses.get(count) ?? lossOf(count, mttrMs, input).withDamage
-    losses.set(count, loss)
+  for (const [index, { liveNeedles }] of assessments.entries()) {
+    const layout = layoutOf(facts[index])
+    const name = JSON.stringify(layout)
+    const loss = losses.get(name) ?? lossOf(layout, mttrMs, input)
+    losses.set(name, loss)
+    if (worst === undefined || loss.withDamage > worst.withDamage) worst = loss
     objects += liveNeedles
-    objectsLostPerYear += liveNeedles * loss
-  })
+    objectsLostPerYear += liveNeedles * loss.withDamage
+  }
   const below = facts.filter((_, index) => {
     const assessment = assessments[index]
     return assessment !== undefined && isBelow(assessment)
@@ -108,31 +110,69 @@ function schemeReport(
     scheme,
     volumes: facts.length,
     objects,
-    domainsWorst,
-    toleranceWorst: Math.max(0, domainsWorst - 1),
+    domainsWorst: worst?.layout.domains ?? 0,
+    toleranceWorst: Math.max(0, worst?.layout.tolerance ?? 0),
     afr: AFR_ASSUMED,
     isAfrAssumed: true,
     mttrP50Ms: isMttrAssumed ? assumedMs : times.p50Ms,
     mttrP95Ms: mttrMs,
     isMttrAssumed,
-    nines: ninesOf(worst.independent),
-    ninesWithLatentDamage: ninesOf(worst.withDamage),
+    nines: ninesOf(worst?.independent ?? 0),
+    ninesWithLatentDamage: ninesOf(worst?.withDamage ?? 0),
     objectsLostPerYear,
     volumesBelow: below.length,
     belowOldestMs: Math.max(0, ...agesMs),
   }
 }
 
-/** Servers with a copy that may be away for a moment, but is not lost. */
-function domainsOf({ members }: VolumeFacts): number {
-  const urls = members.filter(({ isLost }) => !isLost).map(({ location }) => location.url)
-  return new Set(urls).size
+/** How a volume is spread over servers, as the model needs it. */
+interface Layout {
+  /** Servers with a copy or shard that may be away for a moment, but is not lost. */
+  readonly domains: number
+  /** How many of them may be gone at once, whichever they are; below 0: too much is lost. */
+  readonly tolerance: number
+  readonly piecesLeft: number
 }
 
-function lossOf(domains: number, mttrMs: number, { scrubEveryMs }: DurabilityInput) {
-  // Without any copy left it has happened already.
-  if (domains === 0) return { independent: 1, withDamage: 1 }
-  const group: DurabilityGroup = { domains, tolerance: domains - 1, afr: AFR_ASSUMED, mttrMs }
+interface Loss {
+  readonly layout: Layout
+  readonly independent: number
+  readonly withDamage: number
+}
+
+function layoutOf(facts: VolumeFacts | undefined): Layout {
+  if (facts?.stripe !== undefined) return stripeLayout(facts.stripe)
+  const there = (facts?.members ?? []).filter(({ isLost }) => !isLost)
+  const domains = new Set(there.map(({ location }) => location.url)).size
+  return { domains, tolerance: domains - 1, piecesLeft: 1 }
+}
+
+/** The servers with most shards go first, until more are gone than parity makes up for. */
+function stripeLayout({ shards, dataShards }: StripeFacts): Layout {
+  const counts = new Map<string, number>()
+  for (const { location, isLost } of shards) {
+    if (!isLost) counts.set(location.url, (counts.get(location.url) ?? 0) + 1)
+  }
+  const largestFirst = [...counts.values()].sort((a, b) => b - a)
+  let piecesLeft = largestFirst.reduce((sum, count) => sum + count, 0)
+  if (piecesLeft < dataShards) return { domains: counts.size, tolerance: -1, piecesLeft }
+  let tolerance = 0
+  for (const count of largestFirst) {
+    if (piecesLeft - count < dataShards) break
+    piecesLeft -= count
+    tolerance++
+  }
+  return { domains: counts.size, tolerance, piecesLeft }
+}
+
+function lossOf(layout: Layout, mttrMs: number, { scrubEveryMs }: DurabilityInput): Loss {
+  // With too little left it has happened already.
+  if (layout.tolerance < 0) return { layout, independent: 1, withDamage: 1 }
+  const group: DurabilityGroup = { ...layout, afr: AFR_ASSUMED, mttrMs }
   const damage = { perYear: DAMAGE_PER_YEAR, scrubEveryMs }
-  return { independent: annualLoss(group), withDamage: annualLossWithDamage(group, damage) }
+  return {
+    layout,
+    independent: annualLoss(group),
+    withDamage: annualLossWithDamage(group, damage),
+  }
 }

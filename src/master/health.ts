@@ -1,8 +1,8 @@
-import { formatReplicaPlacement } from '../base/replica-placement.ts'
 import { formatBytes } from '../base/units.ts'
 import type { Alert, AlertCode, ClusterHealth, JobView } from '../net/jobs-api.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { isBelow, type VolumeAssessment } from './assess.ts'
+import { schemeNameOf } from './assess-volume.ts'
 import type { Incidents } from './incidents.ts'
 import type { JobQueue } from './job-queue.ts'
 import type { RepairRate } from './repair-rate.ts'
@@ -93,9 +93,10 @@ export class Health {
   #estimate(bytesBelow: number, nowMs: number): number {
     const { bytesPerS } = this.#parts.rate
     if (bytesBelow === 0 || bytesPerS === 0) return 0
-    const copied = sum(this.#running(), ({ kind, progress }) =>
-      kind === 'replica-repair' && progress.unit === 'bytes' ? progress.done : 0,
-    )
+    const copied = sum(this.#running(), ({ kind, progress }) => {
+      const isRepair = kind === 'replica-repair' || kind === 'ec-repair'
+      return isRepair && progress.unit === 'bytes' ? progress.done : 0
+    })
     return nowMs + Math.round((Math.max(0, bytesBelow - copied) / bytesPerS) * 1000)
   }
 
@@ -121,7 +122,7 @@ export class Health {
     for (const { location, downForMs } of view.nodes()) {
       if (!away.has(location.url) || downForMs === 0 || lines.length >= DOING_MAX) continue
       const leftMs = this.#options.delayMs - downForMs
-      const next = leftMs > 0 ? `; in ${inWords(leftMs)} its copies count as lost` : ''
+      const next = leftMs > 0 ? `; in ${inWords(leftMs)} what it has counts as lost` : ''
       lines.push(`waiting for ${location.url}, down for ${inWords(downForMs)}${next}`)
     }
     const { waiting } = queue.counts
@@ -173,9 +174,9 @@ export class Health {
 function misplaced({ facts, assessments }: ClusterSurvey): Finding[] {
   const counts = new Map<string, number>()
   assessments.forEach(({ unmetPlacement }, index) => {
-    const replication = facts[index]?.replication
-    if (unmetPlacement === undefined || replication === undefined) return
-    const message = `replication ${formatReplicaPlacement(replication)}: ${unmetPlacement}`
+    const each = facts[index]
+    if (unmetPlacement === undefined || each === undefined) return
+    const message = `${schemeNameOf(each)}: ${unmetPlacement}`
     counts.set(message, (counts.get(message) ?? 0) + 1)
   })
   return [...counts.keys()]

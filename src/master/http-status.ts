@@ -2,6 +2,7 @@ import { StoreError } from '../base/store-error.ts'
 import { sendJson } from '../net/http-reply.ts'
 import type { ClusterStatistics, MasterStatus, Topology } from '../net/master-api.ts'
 import type { MasterExchange, MasterHttpConfig, MasterHttpParts } from './http-parts.ts'
+import { shardCountOf } from './http-topology.ts'
 
 /** `/cluster/status`: what is false or empty is left out. */
 export async function answerClusterStatus(
@@ -106,16 +107,17 @@ function statusPage(
 <table>${rows.join('\n')}</table>
 <h2>Volume servers</h2>
 <table><tr><th>Server</th><th>Data centre</th><th>Rack</th><th>State</th><th class="n">Volumes</th>
-<th class="n">Free</th></tr>
+<th class="n">Shards</th><th class="n">Free</th></tr>
 ${topology.nodes.map(nodeRow).join('\n')}
 </table></body></html>
 `
 }
 
-function nodeRow({ location, state, volumes, disks }: Topology['nodes'][number]): string {
+function nodeRow(node: Topology['nodes'][number]): string {
+  const { location, state, volumes, disks } = node
   const freeBytes = disks.reduce((sum, disk) => sum + disk.freeBytes, 0)
   const cells = [location.url, location.dataCenter, location.rack, state]
-  const numbers = [String(volumes.length), formatBytes(freeBytes)]
+  const numbers = [String(volumes.length), String(shardCountOf(node)), formatBytes(freeBytes)]
   return `<tr>${cells.map((text) => `<td>${escapeHtml(text)}</td>`).join('')}${numbers
     .map((text) => `<td class="n">${text}</td>`)
     .join('')}</tr>`

@@ -9,6 +9,7 @@ interface Slots {
 }
 
 const VOLUME_FORMAT_VERSION = 3
+const SHARDS_PER_SLOT = 10
 
 /** The body of `/dir/status`. Servers that are down are left out: nothing can be had from them. */
 export function directoryStatus(topology: Topology, version: string) {
@@ -64,7 +65,7 @@ function nodeEntry(node: TopologyNode, topology: Topology) {
     Url: node.location.url,
     PublicUrl: node.location.publicUrl,
     Volumes: node.volumes.length,
-    EcShards: 0,
+    EcShards: shardCountOf(node),
     Max: slotsOf(node, topology).Max,
     VolumeIds: formatIdRanges(node.volumes.map((volume) => volume.volumeId)),
   }
@@ -112,7 +113,14 @@ function slotsOf(node: TopologyNode, { volumeSizeMaxBytes }: Topology): Slots {
   for (const { freeBytes, reserveBytes } of node.disks) {
     Free += Math.max(0, Math.floor((freeBytes - reserveBytes) / volumeSizeMaxBytes))
   }
-  return { Max: node.volumes.length + Free, Free }
+  // In the dialect ten shards take the place of a volume.
+  const taken = node.volumes.length + Math.ceil(shardCountOf(node) / SHARDS_PER_SLOT)
+  return { Max: taken + Free, Free }
+}
+
+/** Of coded volumes, whether they count or not. */
+export function shardCountOf({ shards = [] }: TopologyNode): number {
+  return shards.reduce((sum, report) => sum + report.shards.length, 0)
 }
 
 /** ` 1-3 5`: ascending, each range after a space. */

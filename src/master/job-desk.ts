@@ -9,6 +9,7 @@ import type {
   DurabilityReport,
   JobAdvice,
   JobEnd,
+  JobKind,
   JobLease,
   JobOrder,
   JobReport,
@@ -24,6 +25,12 @@ import type {
   VolumeFacts,
 } from '../net/jobs-api.ts'
 import type { NodeLocation } from '../net/master-api.ts'
+import type {
+  ChooseShardsRequest,
+  ShardMove,
+  ShardPlace,
+  StripeChange,
+} from '../net/stripe-facts.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { RISK_BELOW } from './assess.ts'
@@ -67,6 +74,8 @@ export interface JobDeskOptions {
   readonly delayMs: number
   readonly scrubEveryMs: number
 }
+
+const COPYING_KINDS: readonly JobKind[] = ['replica-repair', 'move', 'ec-repair', 'ec-balance']
 
 /** When a worker asked for a job the last time. */
 export class WorkersSeen {
@@ -138,7 +147,8 @@ export class JobDesk implements JobsApi {
     const taken = await queue.take(request, signal)
     if (taken === undefined) return undefined
     const { job } = taken
-    const isUrgent = job.kind === 'replica-repair' && job.risk >= RISK_BELOW
+    const isRepair = job.kind === 'replica-repair' || job.kind === 'ec-repair'
+    const isUrgent = isRepair && job.risk >= RISK_BELOW
     return {
       ...taken,
       validMs: this.#options.leaseMs,
@@ -190,6 +200,26 @@ export class JobDesk implements JobsApi {
     const added = add.map(({ url }) => url)
     logger.info('jobs.members_changed', { jobId, volumeId, added, removed: removeDirectoryIds })
     return facts
+  }
+
+  async changeStripe(change: StripeChange, signal: AbortSignal): Promise<VolumeFacts> {
+    this.#checkReady()
+    const { queue, sets, logger } = this.#parts
+    queue.check(change.jobId, change.token)
+    const facts = await sets.changeStripe(change, signal)
+    const { jobId, volumeId, runId, shards } = change
+    const places = shards.map(({ shard, url }) => `${shard}@${url}`)
+    logger.info('jobs.stripe_changed', { jobId, volumeId, runId, shards: places })
+    return facts
+  }
+
+  async chooseShards(request: ChooseShardsRequest): Promise<readonly ShardPlace[]> {
+    await this.volumeFacts(request.volumeId)
+    return this.#parts.moves.shards(request)
+  }
+
+  async nextShardMove(volumeId: VolumeId): Promise<ShardMove | undefined> {
+    return this.#parts.moves.shardMove(await this.volumeFacts(volumeId))
   }
 
   async listDirty(
@@ -283,12 +313,11 @@ export class JobDesk implements JobsApi {
     })
   }
 
-  /** Of jobs that make copies; what is done over again after a failure counts again. */
+  /** Of jobs that make copies or shards; what is done over again after a failure counts again. */
   #noteBytes({ jobId, token, progress }: JobReport): void {
     const { queue, rate } = this.#parts
     const before = queue.check(jobId, token)
-    const isCopying = before.kind === 'replica-repair' || before.kind === 'move'
-    if (!isCopying || progress.unit !== 'bytes') return
+    if (!COPYING_KINDS.includes(before.kind) || progress.unit !== 'bytes') return
     const isSame = before.progress.unit === 'bytes' && before.progress.done <= progress.done
     rate.add(isSame ? progress.done - before.progress.done : progress.done)
   }

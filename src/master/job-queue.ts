@@ -1,10 +1,11 @@
-import { hex8 } from '../base/ids.ts'
+import { hex8, type VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { StoreError } from '../base/store-error.ts'
 import type { MetadataStore } from '../metadata/metadata-store.ts'
 import type {
   JobAdvice,
   JobEnd,
+  JobKind,
   JobOrder,
   JobReport,
   JobRequest,
@@ -67,6 +68,8 @@ const BACKOFF_MAX_MS = 300_000
 
 /** An attempt that ran for so long before it failed shows that the job can get on. */
 const CALM_MS = 600_000
+
+const REPAIR_KINDS = ['replica-repair', 'ec-repair'] as const
 
 /** Progress is kept this often: what is lost of it is done again. */
 const SAVE_EVERY_MS = 5000
@@ -361,10 +364,15 @@ export class JobQueue implements AsyncDisposable {
     return !this.#parts.locksOf(job).some((lock) => this.#leases.isLocked(lock))
   }
 
-  /** A repair of the same volume is due: copies that are missing do not wait for a chore. */
+  /** A repair of the same volume is due: what is missing does not wait for a chore. */
   #isOvertaken({ kind, target: { volumeId } }: JobRecord, nowMs: number): boolean {
-    if (kind === 'replica-repair' || volumeId === undefined) return false
-    const key = subjectKey({ kind: 'replica-repair', target: { volumeId } })
+    const isRepair = REPAIR_KINDS.some((each) => each === kind)
+    if (isRepair || volumeId === undefined) return false
+    return REPAIR_KINDS.some((each) => this.#isRepairDue(each, volumeId, nowMs))
+  }
+
+  #isRepairDue(kind: JobKind, volumeId: VolumeId, nowMs: number): boolean {
+    const key = subjectKey({ kind, target: { volumeId } })
     const repair = this.#jobs.get(this.#bySubject.get(key) ?? 0)
     if (repair?.state !== 'waiting' || repair.risk < RISK_BELOW) return false
     if ((this.#notBefore.get(repair.id) ?? nowMs) > nowMs) return false

@@ -1,3 +1,4 @@
+import { formatErasureScheme } from '../base/erasure-scheme.ts'
 import { formatReplicaPlacement } from '../base/replica-placement.ts'
 import type { JobRequest, JobState, JobView } from '../net/jobs-api.ts'
 import type { JobRecord } from './job-rows.ts'
@@ -15,9 +16,10 @@ export type JobSubject = Pick<JobRequest, 'kind' | 'target'>
 
 /** The same text for the same work. */
 export function subjectKey({ kind, target }: JobSubject): string {
-  const { volumeId, node, toNode, collection, replication, isDeep, acceptNode } = target
+  const { volumeId, node, toNode, collection, replication, isDeep, acceptNode, erasure } = target
   const placement = replication === undefined ? undefined : formatReplicaPlacement(replication)
-  const parts = [volumeId, node, toNode, collection, placement, isDeep === true, acceptNode]
+  const scheme = erasure === undefined ? undefined : formatErasureScheme(erasure)
+  const parts = [volumeId, node, toNode, collection, placement, isDeep === true, acceptNode, scheme]
   return `${kind} ${JSON.stringify(parts)}`
 }
 

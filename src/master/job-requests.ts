@@ -1,10 +1,12 @@
 import type { VolumeId } from '../base/ids.ts'
 import { quote, StoreError } from '../base/store-error.ts'
 import { ttlToMs } from '../base/ttl.ts'
-import type { JobRequest, JobTarget, VolumeFacts } from '../net/jobs-api.ts'
+import type { JobKind, JobRequest, JobTarget, VolumeFacts } from '../net/jobs-api.ts'
 import type { Random } from '../runtime/random.ts'
-import { assess, queueOf, RISK } from './assess.ts'
+import { queueOf, RISK } from './assess.ts'
+import { assessVolume } from './assess-volume.ts'
 import type { Collections } from './collections.ts'
+import type { ErasurePolicy } from './erasure-policy.ts'
 import type { QueueRequest } from './job-record.ts'
 import { ANYWHERE } from './layout-key.ts'
 import { choosePlacement } from './placement.ts'
@@ -15,9 +17,12 @@ export interface JobRequestsParts {
   readonly view: RepairView
   readonly sets: Pick<VolumeSets, 'volumesOf'>
   readonly collections: Pick<Collections, 'has' | 'configure'>
+  readonly policy: Pick<ErasurePolicy, 'schemeAsked'>
   readonly warmUp: { check(): void }
   readonly random: Random
 }
+
+const CODED_KINDS: readonly JobKind[] = ['ec-repair', 'ec-balance', 'ec-vacuum', 'ec-decode']
 
 type Unasked = Omit<QueueRequest, 'isAsked'>
 
@@ -64,6 +69,7 @@ export class JobRequests {
     const { volumeId } = facts
     const queue = queueOf(facts)
     const whole = { kind, reason, queue }
+    checkLayout(kind, facts)
     switch (kind) {
       case 'replica-repair': {
         const { acceptNode, isDeep } = target
@@ -90,7 +96,22 @@ export class JobRequests {
           throw new StoreError('REQUEST_INVALID', `volume ${volumeId} has no time to live`)
         }
         return { ...whole, target: { volumeId }, risk: RISK.expire }
+      case 'ec-encode': {
+        if (ttlToMs(facts.ttl) > 0) {
+          const message = `volume ${volumeId} has a time to live, and is not erasure-coded`
+          throw new StoreError('REQUEST_INVALID', message)
+        }
+        const erasure = target.erasure ?? this.#parts.policy.schemeAsked(facts.collection)
+        return { ...whole, target: { volumeId, erasure }, risk: RISK.encode }
+      }
+      case 'ec-repair':
+        return { ...whole, target: { volumeId }, risk: repairRisk(facts) }
+      case 'ec-balance':
+        return { ...whole, target: { volumeId }, risk: RISK.placement }
+      case 'ec-decode':
+        return { ...whole, target: { volumeId }, risk: RISK.decode }
       case 'vacuum':
+      case 'ec-vacuum':
         return { ...whole, target: { volumeId }, risk: RISK.vacuum }
       default:
         return { ...whole, target: { volumeId }, risk: RISK.scrub }
@@ -138,8 +159,26 @@ function repairRisk(facts: VolumeFacts): number {
     garbageThreshold: 1,
     leaseMs: 0,
   }
-  const repair = assess(facts, options).jobs.find(({ kind }) => kind === 'replica-repair')
+  const repair = assessVolume(facts, options).jobs.find(({ kind }) => {
+    return kind === 'replica-repair' || kind === 'ec-repair'
+  })
   return repair?.risk ?? RISK.differs
+}
+
+/** @throws {StoreError} REQUEST_INVALID: what the volume is stored as is not for such a job. */
+function checkLayout(kind: JobKind, facts: VolumeFacts): void {
+  const { volumeId, stripe, strayShards, isDeleted } = facts
+  const isForCoded = CODED_KINDS.includes(kind)
+  // Of a volume with copies it removes the shards that somebody left there.
+  const isLeft = kind === 'ec-repair' && strayShards !== undefined
+  if (isForCoded && stripe === undefined && !isLeft) {
+    throw new StoreError('REQUEST_INVALID', `volume ${volumeId} is not erasure-coded`)
+  }
+  if (kind === 'ec-encode' && isDeleted) {
+    throw new StoreError('REQUEST_INVALID', `volume ${volumeId} was deleted`)
+  }
+  if (isForCoded || kind === 'scrub' || stripe === undefined) return
+  throw new StoreError('REQUEST_INVALID', `volume ${volumeId} is erasure-coded: no ${kind} of it`)
 }
 
 function missing(name: string): StoreError {

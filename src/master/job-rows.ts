@@ -1,3 +1,4 @@
+import { formatErasureScheme, parseErasureScheme } from '../base/erasure-scheme.ts'
 import { parseVolumeId } from '../base/ids.ts'
 import { formatReplicaPlacement, parseReplicaPlacement } from '../base/replica-placement.ts'
 import {
@@ -66,10 +67,11 @@ export function jobKey(id: number): string {
 }
 
 export function encodeJob(job: JobRecord): Uint8Array {
-  const { replication } = job.target
+  const { replication, erasure } = job.target
   const target = {
     ...job.target,
     ...(replication === undefined ? {} : { replication: formatReplicaPlacement(replication) }),
+    ...(erasure === undefined ? {} : { erasure: formatErasureScheme(erasure) }),
   }
   return encodeRow({ ...job, target })
 }
@@ -115,7 +117,8 @@ export function decodeJob(key: string, row: Uint8Array): JobRecord {
 function decodeTarget(key: string, value: unknown): JobTarget {
   const fields = fieldsOf(key, value)
   const { volumeId: id, node, toNode, collection, replication, isDeep, acceptNode } = fields
-  const texts = [node, toNode, collection, replication, acceptNode]
+  const { erasure } = fields
+  const texts = [node, toNode, collection, replication, acceptNode, erasure]
   if (texts.some((text) => text !== undefined && typeof text !== 'string')) throw corruptRow(key)
   try {
     return {
@@ -128,6 +131,7 @@ function decodeTarget(key: string, value: unknown): JobTarget {
         : { replication: parseReplicaPlacement(String(replication)) }),
       ...(isDeep === undefined ? {} : { isDeep: isDeep === true }),
       ...(acceptNode === undefined ? {} : { acceptNode: String(acceptNode) }),
+      ...(erasure === undefined ? {} : { erasure: parseErasureScheme(String(erasure)) }),
     }
   } catch (cause) {
     throw corruptRow(key, cause)

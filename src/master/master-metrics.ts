@@ -41,6 +41,8 @@ const GAUGES: readonly (readonly [
   ['master_growth_running', 'Volumes being made', (g) => g.growthRunning],
   ['master_growth_remains', 'Volumes that failed and are to be removed', (g) => g.growthRemains],
   ['master_layouts_in_use', 'Layouts that get volumes ahead of need', (g) => g.layoutsInUse],
+  ['cluster_coded_volumes', 'Volumes that are erasure-coded', (g) => countCoded(g.state)],
+  ['cluster_shards', 'Shards on servers in reach', (g) => countShards(g.state)],
   ['master_name_deletes_done', 'Files deleted after their name', (g) => g.nameDeletesDone],
   ['master_name_deletes_failed', 'Tries to delete that failed', (g) => g.nameDeletesFailed],
 ]
@@ -49,7 +51,7 @@ const STATISTICS = [
   ['nodesUp', 'cluster_nodes_up', 'Volume servers in reach'],
   ['nodeCount', 'cluster_nodes', 'Volume servers known'],
   ['volumeCount', 'cluster_volumes', 'Volumes known'],
-  ['volumesAtRisk', 'cluster_volumes_at_risk', 'Volumes with fewer good copies than they should'],
+  ['volumesAtRisk', 'cluster_volumes_at_risk', 'Volumes that lack good copies or shards'],
   ['liveNeedles', 'cluster_live_needles', 'Needles, each counted once'],
   ['liveBytes', 'cluster_live_bytes', 'Bytes of needles, each counted once'],
   ['garbageBytes', 'cluster_garbage_bytes', 'Bytes that a vacuum would give back'],
@@ -124,4 +126,19 @@ function registerHealth(metrics: Metrics, master: { readonly gauges: MasterGauge
       gauge.set({ node: url }, agoMs / 1000)
     }
   })
+}
+
+function countCoded(state: ClusterState): number {
+  let count = 0
+  for (const volumeId of state.volumeIds) if (state.stripe(volumeId) !== undefined) count++
+  return count
+}
+
+function countShards(state: ClusterState): number {
+  let count = 0
+  for (const { state: is, shards } of state.topology.nodes) {
+    if (is === 'down') continue
+    for (const { shards: here } of [...shards.values()].flat()) count += here.length
+  }
+  return count
 }

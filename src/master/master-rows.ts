@@ -1,4 +1,9 @@
 import {
+  type ErasureScheme,
+  formatErasureScheme,
+  parseErasureScheme,
+} from '../base/erasure-scheme.ts'
+import {
   formatReplicaPlacement,
   parseReplicaPlacement,
   type ReplicaPlacement,
@@ -11,7 +16,8 @@ import type { NodeLocation, WritePolicy } from '../net/master-api.ts'
  *
  *     master/nodes/{url}           {lastHeardMs, location?}
  *     master/draining/{url}        {sinceMs}
- *     master/collections/{name}    {replication?: "001", writePolicy?: "best-effort", createdAtMs}
+ *     master/collections/{name}    {replication?: "001", writePolicy?: "best-effort",
+ *                                   erasure?: "10+4" | "off", createdAtMs}
  *     master/volumes/{id}          see `volume-rows.ts`
  *     master/dirty/{id}/{needle}   see `dirty-needles.ts`
  */
@@ -29,6 +35,8 @@ export interface CollectionRecord {
   /** Undefined: the cluster's. */
   readonly replication: ReplicaPlacement | undefined
   readonly writePolicy: WritePolicy
+  /** Undefined: as the cluster says. */
+  readonly erasure?: ErasureScheme | 'off' | undefined
   readonly createdAtMs: number
 }
 
@@ -55,27 +63,41 @@ export function encodeDraining(sinceMs: number): Uint8Array {
 }
 
 export function encodeCollection(record: CollectionRecord): Uint8Array {
-  const { replication, writePolicy, createdAtMs } = record
+  const { replication, writePolicy, erasure, createdAtMs } = record
   return encodeRow({
     replication: replication && formatReplicaPlacement(replication),
     writePolicy: writePolicy === 'all' ? undefined : writePolicy,
+    erasure: typeof erasure === 'object' ? formatErasureScheme(erasure) : erasure,
     createdAtMs,
   })
 }
 
 /** @throws {StoreError} METADATA_CORRUPT */
 export function decodeCollection(key: string, row: Uint8Array): CollectionRecord {
-  const { replication, writePolicy = 'all', createdAtMs } = decodeRow(key, row)
+  const { replication, writePolicy = 'all', erasure, createdAtMs } = decodeRow(key, row)
   if (typeof createdAtMs !== 'number') throw corruptRow(key)
   if (writePolicy !== 'all' && writePolicy !== 'best-effort') throw corruptRow(key)
-  if (replication === undefined) return { replication, writePolicy, createdAtMs }
-  return { replication: decodeReplication(key, replication), writePolicy, createdAtMs }
+  return {
+    replication: replication === undefined ? undefined : decodeReplication(key, replication),
+    writePolicy,
+    ...(erasure === undefined ? {} : { erasure: decodeErasure(key, erasure) }),
+    createdAtMs,
+  }
 }
 
 /** @throws {StoreError} METADATA_CORRUPT */
 export function decodeReplication(key: string, text: unknown): ReplicaPlacement {
   try {
     return parseReplicaPlacement(String(text))
+  } catch (cause) {
+    throw corruptRow(key, cause)
+  }
+}
+
+/** @throws {StoreError} METADATA_CORRUPT */
+function decodeErasure(key: string, text: unknown): ErasureScheme | 'off' {
+  try {
+    return text === 'off' ? 'off' : parseErasureScheme(String(text))
   } catch (cause) {
     throw corruptRow(key, cause)
   }
@@ -95,6 +117,8 @@ export interface RowFields {
   readonly writePolicy?: unknown
   readonly ttl?: unknown
   readonly members?: unknown
+  readonly stripe?: unknown
+  readonly erasure?: unknown
   readonly setVersion?: unknown
   readonly kind?: unknown
   readonly recordedAtMs?: unknown

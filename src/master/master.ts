@@ -2,6 +2,7 @@ import type { FileId } from '../base/file-id.ts'
 import type { VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
+import { deleteFile } from '../jobs/delete-file.ts'
 import type { Coordinator } from '../metadata/coordinator.ts'
 import type { MetadataStore } from '../metadata/metadata-store.ts'
 import { NamedFiles } from '../namespace/named-files.ts'
@@ -21,10 +22,11 @@ import type {
   MasterApi,
   MasterStatus,
   NamedFile,
+  NodeLocation,
   Topology,
   VolumeLocations,
 } from '../net/master-api.ts'
-import type { ConnectVolume } from '../net/volume-api.ts'
+import type { ByteRange, ConnectVolume } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { DisposeStack } from '../runtime/dispose-stack.ts'
 import type { Logger } from '../runtime/logger.ts'
@@ -35,6 +37,7 @@ import { describeCollections, describeTopology, summarise } from './cluster-repo
 import type { ClusterState } from './cluster-state.ts'
 import { CollectionDeletes } from './collection-deletes.ts'
 import type { MasterConfig } from './config.ts'
+import { schemeOf } from './erasure-policy.ts'
 import { Growth } from './growth.ts'
 import { GrowthAhead } from './growth-ahead.ts'
 import type { KnownNodes } from './known-nodes.ts'
@@ -48,6 +51,7 @@ import type { WarmUp } from './warm-up.ts'
 /** Makes tokens that allow writes; undefined where the cluster asks for none. */
 export interface MasterTokens extends LeaseTokens {
   mintWrite(fileId: FileId, seconds: number): string
+  mintRead(fileId: FileId, seconds: number): string
 }
 
 export interface MasterParts {
@@ -204,7 +208,9 @@ export class Master implements MasterApi, AsyncDisposable {
   }
 
   async collections(): Promise<readonly CollectionReport[]> {
-    return describeCollections(this.#pieces.state, this.#pieces.collections)
+    const { state, collections } = this.#pieces
+    const erasure = { schemeOf: (name: string) => schemeOf(collections, name, this.#config) }
+    return describeCollections(state, collections, erasure)
   }
 
   async deleteCollection(collection: string, signal: AbortSignal): Promise<void> {
@@ -299,9 +305,12 @@ async function openPieces(
     random,
   })
   const assigner = new Assigner({ ...running, growth, ahead, sequencer, strategy, tokens }, config)
-  const deleteFile = fileDeleter({ state, warmUp, known, connect, tokens })
+  const deleteNamed = fileDeleter({ state, warmUp, known, connect, tokens })
   const names = opening.use(
-    await NamedFiles.open({ ...parts, clock, deleteFile }, { deleteDelayMs: DELETE_DELAY_MS }),
+    await NamedFiles.open(
+      { ...parts, clock, deleteFile: deleteNamed },
+      { deleteDelayMs: DELETE_DELAY_MS },
+    ),
   )
   return { ...cluster, growth, ahead, deletes, membership, assigner, names }
 }
@@ -324,18 +333,27 @@ interface DeleterParts {
  */
 function fileDeleter({ state, warmUp, known, connect, tokens }: DeleterParts) {
   const isHere = (url: string) => (state.topology.node(url)?.state ?? 'down') !== 'down'
-  return async (fileId: FileId, signal: AbortSignal): Promise<void> => {
-    const [location] = state.locations(fileId.volumeId)
-    if (location === undefined) {
-      warmUp.check()
-      if (!state.hasVolume(fileId.volumeId) && [...known.urls].every(isHere)) return
-      throw new StoreError('UNAVAILABLE', `no server with volume ${fileId.volumeId} can be reached`)
-    }
+  const locate = (volumeId: VolumeId): NodeLocation => {
+    const [location] = state.locations(volumeId)
+    if (location !== undefined) return location
+    warmUp.check()
+    const isGone = !state.hasVolume(volumeId) && [...known.urls].every(isHere)
+    if (isGone) throw new StoreError('NEEDLE_NOT_FOUND', `volume ${volumeId} is gone`)
+    throw new StoreError('UNAVAILABLE', `no server with volume ${volumeId} can be reached`)
+  }
+  const read = async (fileId: FileId, range: ByteRange | undefined, signal: AbortSignal) => {
+    const readToken = tokens?.mintRead(fileId, DELETE_TOKEN_S) ?? ''
+    const request = { fileId, range, readDeleted: false, readToken }
+    return await connect(locate(fileId.volumeId)).read(request, signal)
+  }
+  const deleteNeedle = async (fileId: FileId, signal: AbortSignal): Promise<void> => {
     const writeToken = tokens?.mintWrite(fileId, DELETE_TOKEN_S) ?? ''
     try {
-      await connect(location).delete({ fileId, writeToken, isReplica: false }, signal)
+      const server = connect(locate(fileId.volumeId))
+      await server.delete({ fileId, writeToken, isReplica: false }, signal)
     } catch (error) {
       if (!isStoreError(error, 'NEEDLE_NOT_FOUND')) throw error
     }
   }
+  return (fileId: FileId, signal: AbortSignal) => deleteFile({ read, deleteNeedle }, fileId, signal)
 }

@@ -2,11 +2,16 @@ import type { VolumeId } from '../base/ids.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
 import type { ChooseTargetRequest, NextMove, VolumeFacts } from '../net/jobs-api.ts'
 import type { NodeLocation } from '../net/master-api.ts'
+import type { ChooseShardsRequest, ShardMove, ShardPlace } from '../net/stripe-facts.ts'
 import type { Random } from '../runtime/random.ts'
 import { isBad } from './assess.ts'
+import { isCoded } from './assess-stripe.ts'
 import { chooseTarget, unmetPlacement } from './placement.ts'
 import { type BalanceVolume, planNextMove } from './rebalance-plan.ts'
 import type { RepairView } from './repair-view.ts'
+import { ShardMovePlanner } from './shard-moves.ts'
+import { chooseShards } from './shard-placement.ts'
+import { isGoodShard, shardBytesOf } from './stripe-figures.ts'
 
 export interface NextMovesParts {
   readonly view: RepairView
@@ -14,6 +19,9 @@ export interface NextMovesParts {
   /** Whether some job runs on a volume, or is to move it, as of now. */
   readonly busyTest: () => (volumeId: VolumeId) => boolean
 }
+
+/** Coded volumes for whose shards a place is looked for at once, to see whether there is any. */
+const SHARDS_PLANNED_MAX = 10
 
 /** Chooses what goes where. It decides upon the present moment, and remembers nothing. */
 export class NextMoves {
@@ -31,7 +39,8 @@ export class NextMoves {
     { replaces, excluded }: Pick<ChooseTargetRequest, 'replaces' | 'excluded'>,
   ): NodeLocation {
     const { view, random } = this.#parts
-    const bytes = Math.max(0, ...facts.members.map(({ report }) => report?.datBytes ?? 0))
+    const sources = [...facts.members, ...(facts.stripe?.shards ?? [])]
+    const bytes = Math.max(0, ...sources.map(({ report }) => report?.datBytes ?? 0))
     const servers = view.servers(bytes)
     const isOut = (copy: VolumeFacts['members'][number]) =>
       copy.directoryId === replaces || copy.isLost
@@ -78,16 +87,23 @@ export class NextMoves {
   }
 
   /**
-   * Undefined: no copy that counts is on the server any more.
+   * Undefined: no copy or shard that counts is on the server any more.
    *
-   * @throws {StoreError} VOLUME_BUSY: those that are left are being worked on.
+   * @throws {StoreError} VOLUME_BUSY: those that are left are being worked on, or are shards.
    * PLACEMENT_IMPOSSIBLE, NO_WRITABLE_VOLUME: none of them can go anywhere.
    */
   evacuate(all: Iterable<VolumeFacts>, url: string): NextMove | undefined {
     const isBusy = this.#parts.busyTest()
     let busyCount = 0
     let failure: unknown
+    let codedCount = 0
     for (const facts of all) {
+      if (this.#hasShards(facts, url)) {
+        busyCount++ // They leave by jobs of their own.
+        const isPlanned = codedCount++ < SHARDS_PLANNED_MAX && !isBusy(facts.volumeId)
+        if (isPlanned) failure ??= this.#whyShardsStay(facts, url)
+        continue
+      }
       const copy = facts.members.find((member) => member.location.url === url)
       if (facts.isDeleted || copy === undefined || copy.isLost) continue
       if (isBusy(facts.volumeId) || copy.report === undefined || isBad(copy.report)) {
@@ -121,6 +137,50 @@ export class NextMoves {
       }
     }
     return undefined
+  }
+
+  /** @throws {StoreError} NO_WRITABLE_VOLUME. */
+  shards(request: ChooseShardsRequest): ShardPlace[] {
+    const { view, random } = this.#parts
+    const excluded = new Set(request.excluded)
+    const places = new Map(view.nodes().map(({ location }) => [location.url, location]))
+    const kept = request.kept.flatMap(({ url }) => places.get(url) ?? [])
+    const servers = view.shardServers().filter(({ location }) => !excluded.has(location.url))
+    return chooseShards(servers, { ...request, kept }, random)
+  }
+
+  /** Undefined: no shard lies better elsewhere, or the volume is not coded. */
+  shardMove(facts: VolumeFacts): ShardMove | undefined {
+    return this.shardPlanner()(facts)
+  }
+
+  /** As `shardMove`, for many volumes: servers are looked at only once. */
+  shardPlanner(): (facts: VolumeFacts) => ShardMove | undefined {
+    const { view } = this.#parts
+    const nodes = view.nodes().filter(({ isDraining }) => isDraining)
+    const draining = new Set(nodes.map(({ location }) => location.url))
+    const planner = new ShardMovePlanner({
+      servers: view.shardServers(),
+      isDraining: (url) => draining.has(url),
+      isCut: (url, otherUrl) => view.isCut(url, otherUrl),
+    })
+    return (facts) => {
+      if (!isCoded(facts)) return undefined
+      return planner.plan(facts.stripe.shards, shardBytesOf(facts.stripe))
+    }
+  }
+
+  #hasShards({ stripe, isDeleted }: VolumeFacts, url: string): boolean {
+    const shards = isDeleted ? [] : (stripe?.shards ?? [])
+    return shards.some(({ location, isLost }) => location.url === url && !isLost)
+  }
+
+  /** Undefined: they can leave, or have to be repaired before. */
+  #whyShardsStay(facts: VolumeFacts, url: string): StoreError | undefined {
+    if (facts.stripe?.shards.every(isGoodShard) !== true) return undefined
+    if (this.shardMove(facts)?.from.url === url) return undefined
+    const message = `no other server has room for the shards of volume ${facts.volumeId} at ${url}`
+    return new StoreError('NO_WRITABLE_VOLUME', message)
   }
 }
 

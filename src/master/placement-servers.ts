@@ -1,6 +1,7 @@
 import { roomBytes } from './assigned-bytes.ts'
 import type { ClusterState } from './cluster-state.ts'
 import type { PlacementServer } from './placement.ts'
+import type { ShardServer } from './shard-placement.ts'
 import type { NodeView } from './topology.ts'
 
 /** A server that is up and can be given something new. */
@@ -31,6 +32,23 @@ export function placementServers(
       location: node.location,
       roomBytes: most >= options.roomMinBytes ? left : 0,
       load: Math.floor(node.volumes.size / Math.max(1, node.disks.length)),
+    })
+  }
+  return servers
+}
+
+/** Servers that can take shards. Load is the number of shards for each disk. */
+export function shardServers(state: ClusterState): ShardServer[] {
+  const servers: ShardServer[] = []
+  for (const node of state.topology.nodes) {
+    if (!takesVolumes(state, node)) continue
+    const roomOf = (disk: NodeView['disks'][number]) =>
+      Math.max(0, state.assigned.diskRoomBytes(node, disk.directoryId))
+    const shards = [...node.shards.values()].flat().flatMap((report) => report.shards)
+    servers.push({
+      location: node.location,
+      diskRoomsBytes: node.disks.map(roomOf),
+      load: shards.length / Math.max(1, node.disks.length),
     })
   }
   return servers

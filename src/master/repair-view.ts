@@ -5,7 +5,8 @@ import type { BrokenLinks } from './broken-links.ts'
 import type { ClusterState } from './cluster-state.ts'
 import type { Membership } from './membership.ts'
 import type { PlacementServer } from './placement.ts'
-import { placementServers } from './placement-servers.ts'
+import { placementServers, shardServers } from './placement-servers.ts'
+import type { ShardServer } from './shard-placement.ts'
 import type { VolumeSets } from './volume-sets.ts'
 
 /** A volume server of the cluster, heard of since the start or known from before. */
@@ -15,13 +16,13 @@ export interface RepairNode {
   /** Given nothing new: it comes and goes, is being emptied, or shuts down. */
   readonly isSpared: boolean
   readonly isDraining: boolean
-  /** Copies that count lie there, or did when it was last heard of. */
+  /** Copies or shards that count lie there, or did when it was last heard of. */
   readonly hasMembers: boolean
   /** By the wall clock; 0: not since the start. */
   readonly lastHeardMs: number
   /** 0: it is up. */
   readonly downForMs: number
-  /** Of all volumes on it, whether they count or not. */
+  /** Of all volumes and shards on it, whether they count or not. */
   readonly usedBytes: number
   /** Bytes it can still take beyond its reserve. */
   readonly roomBytes: number
@@ -40,6 +41,8 @@ export interface RepairView {
   allFacts(): Iterable<VolumeFacts>
   /** Those that can be given a copy of so many bytes have room. */
   servers(bytes: number): PlacementServer[]
+  /** Those that can be given shards. */
+  shardServers(): ShardServer[]
   isCut(url: string, otherUrl: string): boolean
 }
 
@@ -64,6 +67,8 @@ export class ClusterView implements RepairView {
       const { location, isDraining, isFlapping, hasMembers, downForMs } = standing
       const node = state.topology.node(location.url)
       const reports = [...(node?.volumes.values() ?? [])]
+      const shards = [...(node?.shards.values() ?? [])].flat()
+      const shardBytes = shards.map((report) => report.shards.length * report.shardBytes)
       const rooms = (node?.disks ?? []).map((disk) =>
         Math.max(0, disk.freeBytes - disk.reserveBytes),
       )
@@ -75,9 +80,9 @@ export class ClusterView implements RepairView {
         hasMembers,
         lastHeardMs: node?.lastHeardMs ?? 0,
         downForMs,
-        usedBytes: sum(reports.map(({ datBytes }) => datBytes)),
+        usedBytes: sum(reports.map(({ datBytes }) => datBytes)) + sum(shardBytes),
         roomBytes: sum(rooms),
-        requestsPerS: sum(reports.map(({ requestsPerS }) => requestsPerS)),
+        requestsPerS: sum([...reports, ...shards].map(({ requestsPerS }) => requestsPerS)),
       }
     })
   }
@@ -96,6 +101,10 @@ export class ClusterView implements RepairView {
 
   servers(bytes: number): PlacementServer[] {
     return placementServers(this.#parts.state, { roomMinBytes: bytes })
+  }
+
+  shardServers(): ShardServer[] {
+    return shardServers(this.#parts.state)
   }
 
   isCut(url: string, otherUrl: string): boolean {

@@ -7,7 +7,8 @@ import type { DisposeStack } from '../runtime/dispose-stack.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Random } from '../runtime/random.ts'
 import type { Cluster } from './cluster.ts'
-import type { RepairConfig } from './config.ts'
+import type { ErasureConfig, RepairConfig } from './config.ts'
+import { ErasurePolicy } from './erasure-policy.ts'
 import { Health } from './health.ts'
 import { Incidents } from './incidents.ts'
 import { JobDesk, WorkersSeen } from './job-desk.ts'
@@ -36,6 +37,8 @@ export interface RepairParts {
 
 export interface RepairOptions {
   readonly repair: RepairConfig
+  readonly erasure: ErasureConfig
+  readonly volumeSizeMaxBytes: number
   readonly heartbeatMs: number
   /** Of ids that are given out. */
   readonly leaseMs: number
@@ -65,7 +68,9 @@ export async function openRepair(
   const { sets, collections, warmUp, state, links, dirty } = cluster
   const view = new ClusterView({ state, sets, membership, links })
   const { garbageThreshold } = repair
-  const surveyor = new Surveyor({ view, clock }, { garbageThreshold, leaseMs })
+  const serverCount = () => view.shardServers().length
+  const policy = new ErasurePolicy({ collections, serverCount }, options)
+  const surveyor = new Surveyor({ view, clock, policy }, { garbageThreshold, leaseMs })
   const queue = life.opening.use(
     await JobQueue.open(
       {
@@ -91,7 +96,7 @@ export async function openRepair(
   const memberAlerts = new MemberAlerts({ ...cluster, membership, clock })
   const workersSilentMs = () => workers.silentMs
   const health = new Health({ ...shared, rate, memberAlerts, workersSilentMs }, repair)
-  const requests = new JobRequests({ view, sets, collections, warmUp, random })
+  const requests = new JobRequests({ view, sets, collections, policy, warmUp, random })
   const desk = new JobDesk(
     { ...shared, requests, sets, dirty, membership, moves, rate, health, workers },
     repair,
@@ -122,12 +127,13 @@ function locksOf(view: RepairView, { kind, target }: JobRequest): string[] {
   return [volumeLock(volumeId), ...members.map(({ directoryId }) => diskLock(directoryId))]
 }
 
-/** It would make copies for servers that are gone. */
+/** It would make copies or shards for servers that are gone. */
 function needsLost(view: RepairView, { kind, target }: JobRequest): boolean {
   const { volumeId } = target
-  if (kind !== 'replica-repair' || volumeId === undefined) return false
-  const members = view.facts(volumeId)?.members ?? []
-  return members.some(({ isLost, isUp }) => isLost && !isUp)
+  const isRepair = kind === 'replica-repair' || kind === 'ec-repair'
+  if (!isRepair || volumeId === undefined) return false
+  const { members = [], stripe } = view.facts(volumeId) ?? {}
+  return [...members, ...(stripe?.shards ?? [])].some(({ isLost, isUp }) => isLost && !isUp)
 }
 
 function busyTest(queue: JobQueue): (volumeId: VolumeId) => boolean {

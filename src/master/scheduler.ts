@@ -1,11 +1,12 @@
 import type { VolumeId } from '../base/ids.ts'
 import { isStoreError } from '../base/store-error.ts'
 import type { Coordinator } from '../metadata/coordinator.ts'
-import type { VolumeFacts } from '../net/jobs-api.ts'
+import type { JobKind, VolumeFacts } from '../net/jobs-api.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { mapBounded } from '../runtime/map-bounded.ts'
 import { isBelow, RISK, RISK_BELOW, type VolumeAssessment } from './assess.ts'
+import { isCoded, isWholeStripe } from './assess-stripe.ts'
 import type { Incidents, Shortfall } from './incidents.ts'
 import { volumeLock } from './job-leases.ts'
 import type { JobQueue } from './job-queue.ts'
@@ -96,11 +97,14 @@ export class Scheduler {
       ...survey.assessments.flatMap((assessment) => this.#settled(assessment)),
       ...survey.facts.flatMap((facts) => scrubs.dueOf(facts) ?? []),
       ...this.#misplaced(survey),
+      ...this.#shardMoves(survey),
       ...this.#evacuations(),
       ...this.#rebalance(survey),
     ].sort((a, b) => b.risk - a.risk)
     this.#forgetRepeats(wanted)
-    await mapBounded(wanted, ADDS_AT_ONCE, (request) => this.#offer(request, signal), signal)
+    const coding = this.#codingVolumes()
+    const free = wanted.filter((request) => !isLeftToCoding(request, coding))
+    await mapBounded(free, ADDS_AT_ONCE, (request) => this.#offer(request, signal), signal)
     this.#turnCount++
   }
 
@@ -116,7 +120,8 @@ export class Scheduler {
     assessments.forEach((assessment, index) => {
       if (!isBelow(assessment)) return
       const { volumeId, missingCount, datBytes, needsCopy } = assessment
-      const heardMs = (facts[index]?.members ?? [])
+      const { members = [], stripe } = facts[index] ?? {}
+      const heardMs = [...members, ...(stripe?.shards ?? [])]
         .filter(({ isUp }) => !isUp)
         .map(({ location }) => lastHeard.get(location.url) ?? 0)
       // A server is taken to be down some heartbeats after it went.
@@ -138,17 +143,58 @@ export class Scheduler {
     const sinceMs = this.#differSince.get(volumeId) ?? nowMs
     this.#differSince.set(volumeId, sinceMs)
     if (nowMs - sinceMs >= this.#settleMs) return jobs
-    return jobs.filter(({ kind, risk }) => kind !== 'replica-repair' || risk !== RISK.differs)
+    return jobs.filter(({ kind, risk }) => !isRepair(kind) || risk !== RISK.differs)
   }
 
   #misplaced({ facts, assessments }: ClusterSurvey): QueueRequest[] {
-    const misplaced = facts.filter((_, index) => {
-      return assessments[index]?.unmetPlacement !== undefined
+    const misplaced = facts.filter((each, index) => {
+      return !isCoded(each) && assessments[index]?.unmetPlacement !== undefined
     })
-    if (misplaced.length === 0) return []
-    const start = (this.#turnCount * MISPLACED_PER_TURN) % misplaced.length
-    const some = [...misplaced, ...misplaced].slice(start, start + MISPLACED_PER_TURN)
-    return [...new Set(some)].flatMap((each) => this.#placementMove(each) ?? [])
+    return this.#someOf(misplaced).flatMap((each) => this.#placementMove(each) ?? [])
+  }
+
+  /** Others with each turn. */
+  #someOf<Item>(items: readonly Item[]): Item[] {
+    if (items.length === 0) return []
+    const start = (this.#turnCount * MISPLACED_PER_TURN) % items.length
+    return [...new Set([...items, ...items].slice(start, start + MISPLACED_PER_TURN))]
+  }
+
+  /** Of whole stripes; those on servers that are to be emptied are looked at first. */
+  #shardMoves({ facts }: ClusterSurvey): QueueRequest[] {
+    const { view, moves } = this.#parts
+    const whole = facts.filter(isCoded).filter(isWholeStripe)
+    if (whole.length === 0) return []
+    const nodes = view.nodes().filter(({ isDraining }) => isDraining)
+    const draining = new Set(nodes.map(({ location }) => location.url))
+    const leaving = whole.filter(({ stripe }) => {
+      return stripe.shards.some(({ location }) => draining.has(location.url))
+    })
+    const some = new Set([...this.#someOf(leaving), ...this.#someOf(whole)])
+    const moveOf = moves.shardPlanner()
+    return [...some].flatMap((each) => {
+      const move = moveOf(each)
+      if (move === undefined) return []
+      const { from, to } = move
+      const isLeaving = draining.has(from.url)
+      return {
+        kind: 'ec-balance',
+        target: { volumeId: each.volumeId },
+        reason: isLeaving
+          ? `${from.url}, which has shards of it, is being emptied`
+          : 'its shards could be further apart',
+        risk: isLeaving ? RISK.evacuate : RISK.placement,
+        queue: to.dataCenter,
+        isAsked: false,
+      }
+    })
+  }
+
+  /** Volumes that a job is to make shards of, or to make whole from them. */
+  #codingVolumes(): Set<VolumeId> {
+    const jobs = this.#parts.queue.list({ kind: undefined, withEnded: false })
+    const coding = jobs.filter(({ kind }) => isCoding(kind))
+    return new Set(coding.flatMap(({ target }) => target.volumeId ?? []))
   }
 
   #placementMove(facts: VolumeFacts): QueueRequest | undefined {
@@ -203,7 +249,7 @@ export class Scheduler {
     const { kind, target } = request
     const isLocked = target.volumeId !== undefined && queue.isLocked(volumeLock(target.volumeId))
     // What a running job leaves lying about meanwhile is its own.
-    if (isLocked && kind === 'replica-repair' && request.risk < RISK_BELOW) return
+    if (isLocked && isRepair(kind) && request.risk < RISK_BELOW) return
     if (this.#isPausing(request)) return
     const key = subjectKey(request)
     if (queue.lastEnded(request) !== undefined) {
@@ -246,4 +292,21 @@ export class Scheduler {
 
 function idOf({ volumeId }: VolumeFacts): VolumeId {
   return volumeId
+}
+
+function isRepair(kind: JobKind): boolean {
+  return kind === 'replica-repair' || kind === 'ec-repair'
+}
+
+function isCoding(kind: JobKind): boolean {
+  return kind === 'ec-encode' || kind === 'ec-vacuum' || kind === 'ec-decode'
+}
+
+/**
+ * What such a job has left lying about between two attempts is its own, and one that was asked for
+ * with another scheme is enough.
+ */
+function isLeftToCoding({ kind, target, risk }: QueueRequest, coding: ReadonlySet<VolumeId>) {
+  if (target.volumeId === undefined || !coding.has(target.volumeId)) return false
+  return kind === 'ec-encode' || (isRepair(kind) && risk <= RISK.surplus)
 }

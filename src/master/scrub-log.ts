@@ -35,8 +35,9 @@ const DUE_SHARE = 0.8
 const ROWS_AT_ONCE = 1000
 
 /**
- * When each copy was read and checked last, durably. Copies that were never checked have their
- * first turn at some moment of the first round, each at another one, so that not all come at once.
+ * When each copy was read and checked last, durably, and likewise all shards that one directory has
+ * of a coded volume. Those that were never checked have their first turn at some moment of the
+ * first round, each at another one, so that not all come at once.
  */
 export class ScrubLog {
   readonly #parts: ScrubLogParts
@@ -92,14 +93,14 @@ export class ScrubLog {
     const deletes: string[] = []
     const nowMs = this.#parts.clock.nowMs()
     const known = new Set<VolumeId>()
-    for (const { volumeId, members, isDeleted } of all) {
+    for (const facts of all) {
+      const { volumeId, isDeleted } = facts
       if (isDeleted) continue
       known.add(volumeId)
       const before = this.#records.get(volumeId)
-      const now = new Set(members.map(({ directoryId }) => directoryId))
-      for (const { directoryId, report } of members) {
-        // One that was just made has not said in which directory it lies.
-        const isNamed = report !== undefined && report.directoryId !== ''
+      const places = scrubPlaces(facts)
+      const now = new Set(places.map(({ directoryId }) => directoryId))
+      for (const { directoryId, isNamed } of places) {
         if (!isNamed || before?.has(directoryId) === true) continue
         const record = { seenAtMs: nowMs, checkedAtMs: 0, damageCount: 0 }
         puts.push(rowOf(volumeId, directoryId, record))
@@ -125,9 +126,9 @@ export class ScrubLog {
     const roundMs = this.#everyMs * DUE_SHARE
     let isDue = false
     let isUrgent = false
-    for (const { directoryId, isUp, report } of facts.members) {
+    for (const { directoryId, isUp, isReported } of scrubPlaces(facts)) {
       const record = this.#records.get(facts.volumeId)?.get(directoryId)
-      if (record === undefined || !isUp || report === undefined) continue
+      if (record === undefined || !isUp || !isReported) continue
       const { seenAtMs, checkedAtMs } = record
       const damagedAtMs = this.#damagedAtMs.get(directoryId) ?? 0
       if (Math.max(seenAtMs, checkedAtMs) < damagedAtMs) isUrgent = true
@@ -150,12 +151,12 @@ export class ScrubLog {
     const nowMs = this.#parts.clock.nowMs()
     const agesMs: number[] = []
     let unscrubbedBytes = 0
-    for (const { volumeId, members, isDeleted } of all) {
-      if (isDeleted) continue
-      for (const { directoryId, report } of members) {
-        const record = this.#records.get(volumeId)?.get(directoryId)
+    for (const facts of all) {
+      if (facts.isDeleted) continue
+      for (const { directoryId, bytes } of scrubPlaces(facts)) {
+        const record = this.#records.get(facts.volumeId)?.get(directoryId)
         const checkedAtMs = record?.checkedAtMs ?? 0
-        if (checkedAtMs === 0) unscrubbedBytes += report?.datBytes ?? 0
+        if (checkedAtMs === 0) unscrubbedBytes += bytes
         if (record === undefined) continue
         agesMs.push(Math.max(0, nowMs - (checkedAtMs === 0 ? record.seenAtMs : checkedAtMs)))
       }
@@ -182,6 +183,39 @@ export class ScrubLog {
       await store.commit(batch, signal)
     }
   }
+}
+
+/** A directory with a copy that counts, or with shards that do. */
+interface ScrubPlace {
+  readonly directoryId: string
+  readonly isUp: boolean
+  readonly isReported: boolean
+  /** One that was just made has not said in which directory it lies. */
+  readonly isNamed: boolean
+  readonly bytes: number
+}
+
+function scrubPlaces({ members, stripe }: VolumeFacts): ScrubPlace[] {
+  const copies = members.map(({ directoryId, isUp, report }) => ({
+    directoryId,
+    isUp,
+    isReported: report !== undefined,
+    isNamed: report !== undefined && report.directoryId !== '',
+    bytes: report?.datBytes ?? 0,
+  }))
+  const places = new Map<string, ScrubPlace>()
+  for (const { directoryId, isUp, report } of stripe?.shards ?? []) {
+    if (directoryId === '') continue
+    const { isReported = false, bytes = 0 } = places.get(directoryId) ?? {}
+    places.set(directoryId, {
+      directoryId,
+      isUp,
+      isReported: isReported || report !== undefined,
+      isNamed: isReported || report !== undefined,
+      bytes: bytes + (report?.shardBytes ?? 0),
+    })
+  }
+  return [...copies, ...places.values()]
 }
 
 /** From 0 to 1, the same for one copy always. */

@@ -1,12 +1,16 @@
 import type { VolumeFacts } from '../net/jobs-api.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { yieldTurn } from '../runtime/yield-turn.ts'
-import { assess, type VolumeAssessment } from './assess.ts'
+import type { VolumeAssessment } from './assess.ts'
+import { assessVolume } from './assess-volume.ts'
+import type { ErasurePolicy } from './erasure-policy.ts'
 import type { RepairView } from './repair-view.ts'
 
 export interface SurveyorParts {
   readonly view: RepairView
   readonly clock: Clock
+  /** Undefined: no volume is coded unless somebody asks for it. */
+  readonly policy?: Pick<ErasurePolicy, 'encodeOf'> | undefined
 }
 
 export interface SurveyorOptions {
@@ -51,14 +55,14 @@ export class Surveyor {
   }
 
   async #survey(): Promise<ClusterSurvey> {
-    const { view, clock } = this.#parts
+    const { view, clock, policy } = this.#parts
     const isMassGone = view.isMassGone()
     const options = { ...this.#options, nowMs: clock.nowMs(), isMassAway: isMassGone }
     const facts: VolumeFacts[] = []
     const assessments: VolumeAssessment[] = []
     for (const each of view.allFacts()) {
       facts.push(each)
-      assessments.push(assess(each, options))
+      assessments.push(assessVolume(each, options, policy))
       if (facts.length % VOLUMES_PER_TURN === 0) await yieldTurn()
     }
     this.#latest = { isMassGone, facts, assessments }

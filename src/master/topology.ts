@@ -2,7 +2,16 @@ import type { VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { quote, StoreError } from '../base/store-error.ts'
 import type { DiskReport, Heartbeat, NodeLocation, VolumeReport } from '../net/master-api.ts'
+import type { ShardReport } from '../net/stripe-facts.ts'
 import { DirectoryClaims, type IgnoredDirectory } from './directory-claims.ts'
+import { Holders } from './holders.ts'
+import {
+  byPlace,
+  missingFrom,
+  putShards,
+  type ShardCopy,
+  type ShardReports,
+} from './shard-reports.ts'
 
 export type NodeState = 'up' | 'leaving' | 'down'
 
@@ -16,6 +25,8 @@ export interface NodeView {
   readonly reportedDisks: readonly DiskReport[]
   /** All it reports, in directories that do not count as well. */
   readonly volumes: ReadonlyMap<VolumeId, VolumeReport>
+  /** Likewise of shards: one for each run and directory. */
+  readonly shards: ReadonlyMap<VolumeId, readonly ShardReport[]>
   readonly inFlightCount: number
 }
 
@@ -37,6 +48,7 @@ interface NodeRecord extends NodeView {
   disks: readonly DiskReport[]
   reportedDisks: readonly DiskReport[]
   readonly volumes: Map<VolumeId, VolumeReport>
+  readonly shards: ShardReports
   inFlightCount: number
 }
 
@@ -52,16 +64,17 @@ class Changes implements TopologyChange {
 }
 
 /**
- * Which servers there are, and which copies of which volumes they hold: in memory, told by
- * heartbeats, without any clock or I/O of its own.
+ * Which servers there are, and which copies and shards of which volumes they hold: in memory, told
+ * by heartbeats, without any clock or I/O of its own.
  *
- * A volume is known exactly while some server, up or down, holds a copy of it: both maps below say
- * the same, by server and by volume. A server that is down keeps its volumes, out of reach. Which
- * of these copies count is not known here: see `VolumeSets`.
+ * A volume is known exactly while some server, up or down, holds a copy or a shard of it: the maps
+ * below say the same, by server and by volume. A server that is down keeps what it has, out of
+ * reach. Which of these copies and shards count is not known here: see `VolumeSets`.
  */
 export class ClusterTopology {
   readonly #nodes = new Map<string, NodeRecord>()
-  readonly #holders = new Map<VolumeId, Map<string, NodeRecord>>()
+  readonly #copies = new Holders<NodeRecord>()
+  readonly #shards = new Holders<NodeRecord>()
   readonly #claims: DirectoryClaims
 
   constructor(options: { readonly clusterId: string } = { clusterId: '' }) {
@@ -78,11 +91,7 @@ export class ClusterTopology {
   }
 
   get volumeIds(): Iterable<VolumeId> {
-    return this.#holders.keys()
-  }
-
-  get volumeCount(): number {
-    return this.#holders.size
+    return this.#volumeIds()
   }
 
   node(url: string): NodeView | undefined {
@@ -90,7 +99,7 @@ export class ClusterTopology {
   }
 
   hasVolume(volumeId: VolumeId): boolean {
-    return this.#holders.has(volumeId)
+    return this.#copies.has(volumeId) || this.#shards.has(volumeId)
   }
 
   /**
@@ -99,7 +108,7 @@ export class ClusterTopology {
    */
   copies(volumeId: VolumeId): VolumeCopy[] {
     const copies: VolumeCopy[] = []
-    for (const node of this.#holders.get(volumeId)?.values() ?? []) {
+    for (const node of this.#copies.of(volumeId)) {
       const report = node.volumes.get(volumeId)
       if (report === undefined) continue
       if (!this.#claims.isIgnored(node.location.url, report.directoryId)) {
@@ -108,6 +117,18 @@ export class ClusterTopology {
     }
     if (copies.length < 2) return copies
     return copies.sort((a, b) => (a.node.location.url < b.node.location.url ? -1 : 1))
+  }
+
+  /** As `copies`, of shards of all runs. */
+  shards(volumeId: VolumeId): ShardCopy[] {
+    const found: ShardCopy[] = []
+    for (const node of this.#shards.of(volumeId)) {
+      for (const report of node.shards.get(volumeId) ?? []) {
+        if (this.#claims.isIgnored(node.location.url, report.directoryId)) continue
+        found.push({ node, report })
+      }
+    }
+    return found.sort(byPlace)
   }
 
   /** The server whose copies in this directory count; undefined: nobody lists it. */
@@ -136,15 +157,7 @@ export class ClusterTopology {
     node.reportedDisks = beat.disks
     node.inFlightCount = beat.inFlightCount
     const claimed = this.#claims.onDisks(url, beat.disks)
-
-    if (beat.isFull) {
-      const reported = new Set(beat.volumes.map((report) => report.volumeId))
-      for (const volumeId of [...node.volumes.keys()]) {
-        if (!reported.has(volumeId)) this.#removeCopy(node, volumeId, changes)
-      }
-    }
-    for (const volumeId of beat.removedVolumeIds) this.#removeCopy(node, volumeId, changes)
-    for (const report of beat.volumes) this.#putCopy(node, report, changes)
+    this.#takeReports(node, beat, changes)
     if (isChanged) touchAll(node, isMoved, changes)
     this.#spreadClaims(claimed, changes)
     node.disks = this.#countingDisks(node)
@@ -162,12 +175,13 @@ export class ClusterTopology {
     return changes
   }
 
-  /** The server is gone for good, and its copies with it. */
+  /** The server is gone for good, and what it held with it. */
   forgetNode(url: string): TopologyChange {
     const changes = new Changes()
     const node = this.#nodes.get(url)
     if (node === undefined) return changes
     for (const volumeId of [...node.volumes.keys()]) this.#removeCopy(node, volumeId, changes)
+    for (const report of missingFrom(node.shards, [])) this.#putShards(node, report, changes)
     this.#nodes.delete(url)
     this.#spreadClaims(this.#claims.forget(url), changes)
     return changes
@@ -189,6 +203,24 @@ export class ClusterTopology {
     return changes
   }
 
+  /** The server has deleted what it had of this run. */
+  removeShards(url: string, volumeId: VolumeId, runId: string): TopologyChange {
+    const changes = new Changes()
+    const node = this.#nodes.get(url)
+    for (const report of node?.shards.get(volumeId) ?? []) {
+      if (node === undefined || report.runId !== runId) continue
+      this.#putShards(node, { ...report, shards: [], badShards: [] }, changes)
+    }
+    return changes
+  }
+
+  *#volumeIds(): Iterable<VolumeId> {
+    yield* this.#copies.volumeIds
+    for (const volumeId of this.#shards.volumeIds) {
+      if (!this.#copies.has(volumeId)) yield volumeId
+    }
+  }
+
   #newNode(beat: Heartbeat): NodeRecord {
     const { url } = beat.node
     if (this.#nodes.size >= LIMITS.nodesMax.value) {
@@ -204,13 +236,30 @@ export class ClusterTopology {
       disks: [],
       reportedDisks: [],
       volumes: new Map(),
+      shards: new Map(),
       inFlightCount: 0,
     }
     this.#nodes.set(url, node)
     return node
   }
 
-  /** Copies in these directories count elsewhere now, on every server that lists them. */
+  #takeReports(node: NodeRecord, beat: Heartbeat, changes: Changes): void {
+    const { isFull, volumes, removedVolumeIds, shards = [] } = beat
+    if (isFull) {
+      const reported = new Set(volumes.map((report) => report.volumeId))
+      for (const volumeId of [...node.volumes.keys()]) {
+        if (!reported.has(volumeId)) this.#removeCopy(node, volumeId, changes)
+      }
+      for (const report of missingFrom(node.shards, shards)) {
+        this.#putShards(node, report, changes)
+      }
+    }
+    for (const volumeId of removedVolumeIds) this.#removeCopy(node, volumeId, changes)
+    for (const report of volumes) this.#putCopy(node, report, changes)
+    for (const report of shards) this.#putShards(node, report, changes)
+  }
+
+  /** What is in these directories counts elsewhere now, on every server that lists them. */
   #spreadClaims(directoryIds: ReadonlySet<string>, changes: Changes): void {
     for (const directoryId of directoryIds) {
       for (const url of this.#claims.servers(directoryId)) {
@@ -219,6 +268,10 @@ export class ClusterTopology {
         node.disks = this.#countingDisks(node)
         for (const report of node.volumes.values()) {
           if (report.directoryId === directoryId) changes.addMoved(report.volumeId)
+        }
+        for (const [volumeId, reports] of node.shards) {
+          const isHere = reports.some((report) => report.directoryId === directoryId)
+          if (isHere) changes.addMoved(volumeId)
         }
       }
     }
@@ -238,25 +291,29 @@ export class ClusterTopology {
     const isSameRevision = before?.compactionRevision === report.compactionRevision
     if (before?.collection === report.collection && isSamePlace && isSameRevision) return
     changes.addMoved(volumeId)
-    const holders = this.#holders.get(volumeId)
-    if (holders === undefined) {
-      this.#holders.set(volumeId, new Map([[node.location.url, node]]))
-    } else {
-      holders.set(node.location.url, node)
-    }
+    this.#copies.add(volumeId, node.location.url, node)
   }
 
   #removeCopy(node: NodeRecord, volumeId: VolumeId, changes: Changes): void {
     if (!node.volumes.delete(volumeId)) return
-    const holders = this.#holders.get(volumeId)
-    holders?.delete(node.location.url)
-    if (holders?.size === 0) this.#holders.delete(volumeId)
+    this.#copies.remove(volumeId, node.location.url)
     changes.addMoved(volumeId)
+  }
+
+  #putShards(node: NodeRecord, report: ShardReport, changes: Changes): void {
+    const { volumeId } = report
+    const { url } = node.location
+    const change = putShards(node.shards, report)
+    if (change === 'same') return
+    changes.volumeIds.add(volumeId)
+    if (change === 'moved') changes.addMoved(volumeId)
+    if (node.shards.has(volumeId)) this.#shards.add(volumeId, url, node)
+    else this.#shards.remove(volumeId, url)
   }
 }
 
 function touchAll(node: NodeRecord, isMoved: boolean, changes: Changes): void {
-  for (const volumeId of node.volumes.keys()) {
+  for (const volumeId of [...node.volumes.keys(), ...node.shards.keys()]) {
     changes.volumeIds.add(volumeId)
     if (isMoved) changes.movedVolumeIds.add(volumeId)
   }

@@ -85,7 +85,8 @@ export function alterMembers(
   )
   const members = [...kept, ...add]
   if (members.length === 0) throw new StoreError('REQUEST_INVALID', 'no copy would be left')
-  return { ...record, members, setVersion: setVersion + 1 }
+  const { stripe: _stripe, ...rest } = record
+  return { ...rest, members, setVersion: setVersion + 1 }
 }
 
 /** What is left of a deleted volume, known or not. */

@@ -1,15 +1,27 @@
 import { assert } from '../base/assert.ts'
 import type { VolumeId } from '../base/ids.ts'
-import { copyCount, type ReplicaPlacement } from '../base/replica-placement.ts'
+import type { ReplicaPlacement } from '../base/replica-placement.ts'
 import { StoreError } from '../base/store-error.ts'
 import type { MembersChange, VacuumNote, VolumeCopyFacts, VolumeFacts } from '../net/jobs-api.ts'
 import type { NodeLocation, WritePolicy } from '../net/master-api.ts'
+import type { StripeFacts } from '../net/stripe-facts.ts'
 import type { DirtyNeedles } from './dirty-needles.ts'
 import type { KnownNodes } from './known-nodes.ts'
 import type { LayoutKey } from './layout-key.ts'
+import { MemberFacts, strayFacts } from './member-facts.ts'
 import type { NodeStandings } from './node-standings.ts'
+import { untilFound } from './reported-wait.ts'
+import {
+  alterStripe,
+  checkStripe,
+  layoutOfShards,
+  learnStripe,
+  type StripeOrder,
+  strayShards,
+  unreportedShard,
+} from './stripe-members.ts'
 import type { ClusterTopology, TopologyChange, VolumeCopy } from './topology.ts'
-import { VanishedCopies } from './vanished-copies.ts'
+import { VolumeAdoption } from './volume-adoption.ts'
 import {
   alterMembers,
   findMember,
@@ -46,27 +58,23 @@ export interface VolumeSetsListener {
 /** A server that is up has so many heartbeats to say that it has a copy after all. */
 const SETTLE_HEARTBEATS = 2
 
-/** An added copy that its server has not reported yet is waited for. */
-const REPORT_WAIT_MS = 1000
-const REPORT_LOOK_MS = 25
-
 const VOLUMES_PER_COMMIT = 1000
 
 /**
- * Which copies of a volume count, durably: its members. A copy is named by the directory it lies
- * in. One that is reported by another directory, or in an older generation than the member had, is
- * a stray: it is shown in the facts, and nowhere else.
+ * Which copies of a volume count, durably: its members; or if it is coded, which shards: its
+ * stripe. A copy or shard is named by the directory it lies in. One that is reported by another
+ * directory, in an older generation than the member had, or of another run of the encoder, is a
+ * stray: it is shown in the facts, and nowhere else.
  *
- * A volume that is reported and was never heard of is adopted with all its copies, once the servers
- * known from before are back. Until then all its copies count for reads, and it is not written to.
+ * A volume that is reported and was never heard of is adopted with all that is there of it, once
+ * the servers known from before are back. Until then all its copies count for reads, or if there
+ * are none its shards, and it is not written to.
  */
 export class VolumeSets implements AsyncDisposable {
   readonly #parts: VolumeSetsParts
   readonly #records: VolumeRecords
-  readonly #settleMs: number
-  /** Volumes without a record, and since when they are known. */
-  readonly #pending = new Map<VolumeId, number>()
-  readonly #vanished: VanishedCopies
+  readonly #adoption: VolumeAdoption
+  readonly #members: MemberFacts
   /** Volumes with a copy that is a member's and too old for it. */
   readonly #outdated = new Set<VolumeId>()
   #listener: VolumeSetsListener = { onSetsChanged: () => undefined }
@@ -74,8 +82,9 @@ export class VolumeSets implements AsyncDisposable {
   private constructor(parts: VolumeSetsParts, records: VolumeRecords, options: VolumeSetsOptions) {
     this.#parts = parts
     this.#records = records
-    this.#vanished = new VanishedCopies(parts.clock)
-    this.#settleMs = options.heartbeatMs * SETTLE_HEARTBEATS
+    const settleMs = options.heartbeatMs * SETTLE_HEARTBEATS
+    this.#adoption = new VolumeAdoption(parts, { settleMs })
+    this.#members = new MemberFacts(parts, { settleMs })
   }
 
   /** @throws {StoreError} METADATA_CORRUPT; the errors of the store. */
@@ -102,7 +111,7 @@ export class VolumeSets implements AsyncDisposable {
 
   hasVolume(volumeId: VolumeId): boolean {
     const record = this.#records.get(volumeId)
-    return record === undefined ? this.#pending.has(volumeId) : record.deletedAtMs === 0
+    return record === undefined ? this.#adoption.has(volumeId) : record.deletedAtMs === 0
   }
 
   isDeleted(volumeId: VolumeId): boolean {
@@ -119,13 +128,21 @@ export class VolumeSets implements AsyncDisposable {
     return [...this.#liveIds()].filter((id) => this.collectionOf(id) === collection)
   }
 
-  /** Copies that count, on servers that are down as well, as far as they were ever reported. */
+  /** Copies that count, on servers that are down as well; none of a volume that is coded. */
   copies(volumeId: VolumeId): VolumeCopy[] {
     const record = this.#records.get(volumeId)
     const copies = this.#parts.topology.copies(volumeId)
     // One that is just being made is no volume yet.
-    if (record === undefined) return this.#pending.has(volumeId) ? copies : []
+    if (record === undefined) return this.#adoption.has(volumeId) ? copies : []
     return copies.filter((copy) => findMember(record, copy) !== undefined)
+  }
+
+  /** What counts of a coded volume, or is read from until it is adopted. */
+  stripe(volumeId: VolumeId): StripeFacts | undefined {
+    const record = this.#records.get(volumeId)
+    const stripe = record === undefined ? this.#adoption.stripeOf(volumeId) : record.stripe
+    if (stripe === undefined) return undefined
+    return this.#members.ofStripe(volumeId, stripe, this.#parts.topology.shards(volumeId))
   }
 
   /** Undefined: the volume is not known, or was not adopted yet. */
@@ -133,7 +150,9 @@ export class VolumeSets implements AsyncDisposable {
     const record = this.#records.get(volumeId)
     if (record === undefined) return undefined
     const { topology, policies, dirty } = this.#parts
-    const { collection, replication, ttl, setVersion, deletedAtMs } = record
+    const { collection, replication, ttl, setVersion, stripe, deletedAtMs } = record
+    const shards = topology.shards(volumeId)
+    const otherShards = strayShards(stripe, shards)
     const copies = new Map<VolumeMember, VolumeCopy>()
     const strays: VolumeCopyFacts[] = []
     for (const copy of topology.copies(volumeId)) {
@@ -149,20 +168,23 @@ export class VolumeSets implements AsyncDisposable {
       writePolicy: policies.writePolicyOf(collection),
       setVersion,
       members: record.members.map((member) =>
-        this.#memberFacts(volumeId, member, copies.get(member)),
+        this.#members.ofMember(volumeId, member, copies.get(member)),
       ),
       strays,
+      ...(stripe && { stripe: this.#members.ofStripe(volumeId, stripe, shards) }),
+      ...(otherShards.length > 0 && { strayShards: otherShards }),
       isDeleted: deletedAtMs > 0,
       dirtyCount: dirty.countOf(volumeId),
     }
   }
 
-  /** Of all volumes with a record; deleted ones only while there are copies of them. */
+  /** Of all volumes with a record; deleted ones only while something of them is there. */
   *allFacts(): Iterable<VolumeFacts> {
     for (const volumeId of this.#records.ids) {
       const facts = this.facts(volumeId)
-      if (facts === undefined || (facts.isDeleted && facts.strays.length === 0)) continue
-      yield facts
+      if (facts === undefined) continue
+      const { isDeleted, strays, strayShards: shards = [] } = facts
+      if (!isDeleted || strays.length + shards.length > 0) yield facts
     }
   }
 
@@ -188,13 +210,14 @@ export class VolumeSets implements AsyncDisposable {
       deletedAtMs: 0,
     }
     await this.#records.change([volumeId], () => record, signal)
-    this.#pending.delete(volumeId)
+    this.#adoption.forget(volumeId)
     this.#tell([volumeId])
   }
 
   /**
    * Durable when it returns; all of it or nothing. A copy that is added must have been reported by
-   * its server. The last healthy member in reach is never removed.
+   * its server. The last healthy member in reach is never removed. Of a coded volume what is added
+   * counts instead of the stripe.
    *
    * @throws {StoreError} VOLUME_NOT_FOUND. METADATA_CONFLICT: the members have changed since, or an
    * added copy was not reported within a second; look again. REQUEST_INVALID: no member would be
@@ -214,6 +237,36 @@ export class VolumeSets implements AsyncDisposable {
       const live = this.#liveRecord(volumeId, record)
       const next = alterMembers(live, { setVersion, add, removeDirectoryIds })
       if (!isDecided) this.#checkSet(volumeId, live, next, add)
+      isDecided = true
+      return next
+    }
+    await this.#records.change([volumeId], alter, signal)
+    this.#tell([volumeId])
+    const facts = this.facts(volumeId)
+    assert(facts !== undefined, `volume ${volumeId} has a record`)
+    return facts
+  }
+
+  /** As `JobsApi.changeStripe`. @throws {StoreError} VOLUME_NOT_FOUND, and those named there. */
+  async changeStripe(order: StripeOrder, signal: AbortSignal): Promise<VolumeFacts> {
+    const { volumeId, runId } = order
+    const { topology, clock } = this.#parts
+    checkStripe(order)
+    const unreported = () => {
+      const live = this.#liveRecord(volumeId, this.#records.get(volumeId))
+      return unreportedShard(live, order, topology.shards(volumeId))
+    }
+    const isDown = () => topology.node(unreported()?.url ?? '')?.state === 'down'
+    await untilFound(clock, () => unreported() === undefined || undefined, isDown, signal)
+    let isDecided = false
+    const alter = (record: VolumeRecord | undefined) => {
+      const next = alterStripe(this.#liveRecord(volumeId, record), order)
+      const missing = isDecided ? undefined : unreported()
+      if (missing !== undefined) {
+        const what = `shard ${missing.shard} of run ${runId} of volume ${volumeId}`
+        const message = `${missing.url} does not report ${what} in ${missing.directoryId} as good`
+        throw new StoreError('METADATA_CONFLICT', message)
+      }
       isDecided = true
       return next
     }
@@ -263,14 +316,14 @@ export class VolumeSets implements AsyncDisposable {
 
   /** As `forgetVolume`; when it fails half-way, some are deleted and others are not. */
   async forgetVolumes(volumeIds: readonly VolumeId[], signal: AbortSignal): Promise<void> {
-    const { clock, topology, dirty } = this.#parts
+    const { clock, dirty } = this.#parts
     const deletedAtMs = clock.nowMs()
     for (let at = 0; at < volumeIds.length; at += VOLUMES_PER_COMMIT) {
       const some = volumeIds.slice(at, at + VOLUMES_PER_COMMIT)
       const alter = (record: VolumeRecord | undefined, id: VolumeId) =>
-        tombstoneOf(record ?? topology.copies(id)[0]?.report, deletedAtMs)
+        tombstoneOf(record ?? this.#reportedLayout(id), deletedAtMs)
       await this.#records.change(some, alter, signal)
-      for (const id of some) this.#pending.delete(id)
+      for (const id of some) this.#adoption.forget(id)
       this.#tell(some)
       for (const id of some) await dirty.forgetVolume(id, signal)
     }
@@ -304,14 +357,15 @@ export class VolumeSets implements AsyncDisposable {
     return wanted.length
   }
 
-  /** Servers, by their url, that have members: where they are served now, or were last. */
+  /** Servers, by their url, with what counts: where it is served now, or was last. */
   memberUrls(): Set<string> {
     const urls = new Set<string>()
     for (const id of this.#liveIds()) {
-      for (const member of this.#records.get(id)?.members ?? []) {
-        urls.add(this.#parts.topology.ownerOf(member.directoryId)?.location.url ?? member.url)
-      }
+      const { members = [], stripe } = this.#records.get(id) ?? {}
+      for (const member of members) urls.add(this.#members.urlOf(member))
+      for (const shard of stripe?.shards ?? []) urls.add(this.#members.urlOf(shard))
     }
+    urls.delete('')
     return urls
   }
 
@@ -326,47 +380,22 @@ export class VolumeSets implements AsyncDisposable {
 
   /** A heartbeat, or the end of a session, has changed this. Costs little when nothing is new. */
   onTopology(url: string, change: TopologyChange, isHeld: (volumeId: VolumeId) => boolean): void {
-    const { topology, clock } = this.#parts
-    this.#vanished.note(url, topology.node(url), change)
+    this.#members.note(url, change, (volumeId) => this.#records.get(volumeId))
     for (const volumeId of change.movedVolumeIds) {
-      if (this.#records.get(volumeId) !== undefined) this.#learn(volumeId)
-      else if (topology.copies(volumeId).length === 0) this.#pending.delete(volumeId)
-      else if (!isHeld(volumeId) && !this.#pending.has(volumeId)) {
-        this.#pending.set(volumeId, clock.monotonicMs())
-      }
+      if (this.#records.get(volumeId) === undefined) this.#adoption.note(volumeId, isHeld)
+      else this.#learn(volumeId)
     }
   }
 
   /**
-   * Makes volumes without a record ours: at once when as many copies are here as they ask for, else
-   * after a while. Nothing while the master is warming up.
+   * Makes volumes without a record ours; see `VolumeAdoption`. Nothing while the master is warming
+   * up.
    */
   adoptPending(isHeld: (volumeId: VolumeId) => boolean): VolumeId[] {
-    const { topology, warmUp, clock } = this.#parts
-    const adopted: VolumeId[] = []
-    if (this.#pending.size === 0 || warmUp.isWarming) return adopted
-    for (const [id, sinceMs] of this.#pending) {
-      const copies = topology.copies(id)
-      const [first] = copies
-      if (first === undefined || isHeld(id)) {
-        this.#pending.delete(id)
-        continue
-      }
-      const isWhole = copies.length >= copyCount(first.report.replication)
-      if (!isWhole && clock.monotonicMs() - sinceMs < this.#settleMs) continue
-      this.#pending.delete(id)
-      const { collection, replication, ttl } = first.report
-      this.#records.putSoon(id, {
-        collection,
-        replication,
-        ttl: normalisedTtl(ttl),
-        setVersion: 1,
-        members: copies.map(newMember),
-        deletedAtMs: 0,
-      })
-      adopted.push(id)
-    }
-    return adopted
+    if (this.#parts.warmUp.isWarming) return []
+    const adopted = this.#adoption.take(isHeld)
+    for (const { volumeId, record } of adopted) this.#records.putSoon(volumeId, record)
+    return adopted.map(({ volumeId }) => volumeId)
   }
 
   /** Writes what was learnt and not written yet. */
@@ -376,41 +405,25 @@ export class VolumeSets implements AsyncDisposable {
 
   *#liveIds(): Iterable<VolumeId> {
     for (const id of this.#records.ids) if (!this.isDeleted(id)) yield id
-    yield* this.#pending.keys()
+    yield* this.#adoption.volumeIds
   }
 
-  #memberFacts(
-    volumeId: VolumeId,
-    member: VolumeMember,
-    copy: VolumeCopy | undefined,
-  ): VolumeCopyFacts {
-    const { topology, known, standings } = this.#parts
-    const node = copy?.node ?? topology.ownerOf(member.directoryId) ?? topology.node(member.url)
-    const url = node?.location.url ?? member.url
-    const isUp = node !== undefined && node.state !== 'down'
-    const isGone = isUp ? this.#absentForMs(volumeId, url) >= this.#settleMs : standings.isGone(url)
-    return {
-      location: node?.location ?? known.location(url) ?? bareLocation(url),
-      report: copy?.report,
-      isUp,
-      directoryId: nameOf(member),
-      isLost: isUp && copy !== undefined ? false : isGone,
-    }
+  /** Undefined: nobody reports anything of it. */
+  #reportedLayout(volumeId: VolumeId): LayoutKey | undefined {
+    const { topology } = this.#parts
+    return topology.copies(volumeId)[0]?.report ?? layoutOfShards(topology.shards(volumeId))
   }
 
-  /** How long the server, which is up, could have said that it has a copy, and has not. */
-  #absentForMs(volumeId: VolumeId, url: string): number {
-    const upForMs = this.#parts.standings.upForMs(url)
-    const vanishedMs = this.#vanished.sinceMs(url, volumeId)
-    if (vanishedMs === undefined) return upForMs
-    return Math.min(upForMs, this.#parts.clock.monotonicMs() - vanishedMs)
-  }
-
-  /** Takes down in which directory a copy lies, and where that is served, as heartbeats say. */
+  /** Takes down in which directories it lies, and where those are served, as heartbeats say. */
   #learn(volumeId: VolumeId): void {
     const record = this.#records.get(volumeId)
     this.#outdated.delete(volumeId)
     if (record === undefined || record.deletedAtMs > 0) return
+    if (record.stripe !== undefined) {
+      const stripe = learnStripe(record.stripe, this.#parts.topology.shards(volumeId))
+      if (stripe !== record.stripe) this.#records.putSoon(volumeId, { ...record, stripe })
+      return
+    }
     let members: VolumeMember[] | undefined
     for (const copy of this.#parts.topology.copies(volumeId)) {
       if (isOutdated(record, copy)) this.#outdated.add(volumeId)
@@ -431,19 +444,16 @@ export class VolumeSets implements AsyncDisposable {
     signal: AbortSignal,
   ): Promise<VolumeCopy> {
     const { topology, clock } = this.#parts
-    const untilMs = clock.monotonicMs() + REPORT_WAIT_MS
-    for (;;) {
-      const found = topology.copies(volumeId).find(({ node, report }) => {
+    const look = () =>
+      topology.copies(volumeId).find(({ node, report }) => {
         const isThere = node.location.url === url && report.directoryId === directoryId
         return isThere && node.state !== 'down'
       })
-      if (found !== undefined) return found
-      if (clock.monotonicMs() >= untilMs || topology.node(url)?.state === 'down') {
-        const message = `${url} does not report volume ${volumeId} in the directory ${directoryId}`
-        throw new StoreError('METADATA_CONFLICT', message)
-      }
-      await clock.sleep(REPORT_LOOK_MS, signal)
-    }
+    const isDown = () => topology.node(url)?.state === 'down'
+    const found = await untilFound(clock, look, isDown, signal)
+    if (found !== undefined) return found
+    const message = `${url} does not report volume ${volumeId} in the directory ${directoryId}`
+    throw new StoreError('METADATA_CONFLICT', message)
   }
 
   #checkSet(
@@ -455,19 +465,16 @@ export class VolumeSets implements AsyncDisposable {
     const copies = this.#parts.topology.copies(volumeId)
     const healthyIn = ({ members }: VolumeRecord) =>
       copies.filter((copy) => isHealthy(copy) && findMember({ members }, copy) !== undefined).length
-    if (healthyIn(before) > 0 && healthyIn(after) === 0) {
+    const isSafeNow = before.stripe !== undefined || healthyIn(before) > 0
+    if (isSafeNow && healthyIn(after) === 0) {
       const message = `volume ${volumeId} would be left without a healthy copy in reach`
       throw new StoreError('REQUEST_INVALID', message)
     }
     for (const { url, directoryId } of added) {
       const others = after.members.filter((member) => member.directoryId !== directoryId)
-      if (!others.some((member) => this.#urlOf(member) === url)) continue
+      if (!others.some((member) => this.#members.urlOf(member) === url)) continue
       throw new StoreError('REQUEST_INVALID', `${url} would have two copies of volume ${volumeId}`)
     }
-  }
-
-  #urlOf(member: VolumeMember): string {
-    return this.#parts.topology.ownerOf(member.directoryId)?.location.url ?? member.url
   }
 
   /** @throws {StoreError} VOLUME_NOT_FOUND */
@@ -481,14 +488,4 @@ export class VolumeSets implements AsyncDisposable {
     for (const id of volumeIds) this.#learn(id)
     this.#listener.onSetsChanged(new Set(volumeIds))
   }
-}
-
-function strayFacts({ node, report }: VolumeCopy): VolumeCopyFacts {
-  const { location, state } = node
-  const { directoryId } = report
-  return { location, report, isUp: state !== 'down', directoryId, isLost: false }
-}
-
-function bareLocation(url: string): NodeLocation {
-  return { url, publicUrl: url, grpcAddress: '', dataCenter: '', rack: '' }
 }

@@ -1,7 +1,16 @@
+import type { ErasureScheme } from '../base/erasure-scheme.ts'
 import type { NeedleId, VolumeId } from '../base/ids.ts'
 import type { ReplicaPlacement } from '../base/replica-placement.ts'
 import type { Ttl } from '../base/ttl.ts'
 import type { DirtyKind, NodeLocation, VolumeReport, WritePolicy } from './master-api.ts'
+import type {
+  ChooseShardsRequest,
+  ShardMove,
+  ShardPlace,
+  StrayShards,
+  StripeChange,
+  StripeFacts,
+} from './stripe-facts.ts'
 
 /** In the order in which `hayloft job run` lists them. */
 export const JOB_KINDS = [
@@ -13,6 +22,11 @@ export const JOB_KINDS = [
   'scrub',
   'expire',
   'set-replication',
+  'ec-encode',
+  'ec-repair',
+  'ec-balance',
+  'ec-vacuum',
+  'ec-decode',
 ] as const
 
 export type JobKind = (typeof JOB_KINDS)[number]
@@ -22,7 +36,7 @@ export type JobState = 'waiting' | 'running' | 'paused' | 'done' | 'failed' | 'c
 
 /** What a job is about. What its kind does not need is left out. */
 export interface JobTarget {
-  /** replica-repair, move, vacuum, scrub, expire. */
+  /** replica-repair, move, vacuum, scrub, expire, and all of erasure coding. */
   readonly volumeId?: VolumeId | undefined
   /** evacuate: the server to empty. move: where the copy is. */
   readonly node?: string | undefined
@@ -38,6 +52,8 @@ export interface JobTarget {
    * no other can be reached any more. An operator's decision: what was deleted may be in it.
    */
   readonly acceptNode?: string | undefined
+  /** ec-encode; without it as its collection says, or the cluster. */
+  readonly erasure?: ErasureScheme | undefined
 }
 
 export interface JobRequest {
@@ -174,6 +190,10 @@ export interface VolumeFacts {
   /** The volume was deleted; whatever copies turn up are strays to be removed. */
   readonly isDeleted: boolean
   readonly dirtyCount: number
+  /** Of an erasure-coded volume, which has no members. */
+  readonly stripe?: StripeFacts | undefined
+  /** Shards that do not count: of other runs, or surplus ones. Never read from. */
+  readonly strayShards?: readonly StrayShards[] | undefined
 }
 
 export interface ChooseTargetRequest {
@@ -356,10 +376,29 @@ export interface JobsApi {
   chooseTarget(request: ChooseTargetRequest, signal: AbortSignal): Promise<NodeLocation>
 
   /**
+   * The members that are added to a coded volume count instead of its stripe.
+   *
    * @throws {StoreError} JOB_LEASE_LOST; METADATA_CONFLICT: the members have changed since; look
    * again. REQUEST_INVALID: no member would be left, or two would be on one server.
    */
   changeMembers(change: MembersChange, signal: AbortSignal): Promise<VolumeFacts>
+
+  /**
+   * @throws {StoreError} JOB_LEASE_LOST; METADATA_CONFLICT: what counts has changed since, or a new
+   * shard is not reported; look again. REQUEST_INVALID: not one of each shard.
+   */
+  changeStripe(change: StripeChange, signal: AbortSignal): Promise<VolumeFacts>
+
+  /**
+   * A place for each shard that is wanted, spread over as many data centres, racks, servers and
+   * disks as there are; several on one server if there is no other way.
+   *
+   * @throws {StoreError} NO_WRITABLE_VOLUME: no server has room.
+   */
+  chooseShards(request: ChooseShardsRequest, signal: AbortSignal): Promise<readonly ShardPlace[]>
+
+  /** Undefined: the layout is as good as it can be. @throws {StoreError} VOLUME_NOT_FOUND. */
+  nextShardMove(volumeId: VolumeId, signal: AbortSignal): Promise<ShardMove | undefined>
 
   /** At most `LIMITS.dirtyListMax`, in the order of ids, those above `after` only. */
   listDirty(

@@ -1,7 +1,9 @@
+import type { ErasureScheme } from '../base/erasure-scheme.ts'
 import type { FileId } from '../base/file-id.ts'
 import type { NeedleId, VolumeId } from '../base/ids.ts'
 import type { ReplicaPlacement } from '../base/replica-placement.ts'
 import type { Ttl } from '../base/ttl.ts'
+import type { ShardReport, StripeLocations } from './stripe-facts.ts'
 
 /** Where a volume server can be reached, and where it stands. */
 export interface NodeLocation {
@@ -25,8 +27,13 @@ export interface VolumeLocations {
   readonly volumeId: VolumeId
   readonly collection: string
   readonly writePolicy: WritePolicy
-  /** Servers that hold the volume now. Empty: it is known, but out of reach. */
+  /**
+   * Servers that hold the volume now, or any of its shards: each of them can answer for it. Empty:
+   * it is known, but out of reach.
+   */
   readonly locations: readonly NodeLocation[]
+  /** Of an erasure-coded volume. */
+  readonly stripe?: StripeLocations | undefined
 }
 
 /** What a caller may ask of the volume that is assigned. */
@@ -124,6 +131,8 @@ export interface Heartbeat {
   readonly isFull: boolean
   readonly volumes: readonly VolumeReport[]
   readonly removedVolumeIds: readonly VolumeId[]
+  /** As `volumes`; one without any shard is there no more. */
+  readonly shards?: readonly ShardReport[] | undefined
   readonly disks: readonly DiskReport[]
   /** No needle here has a higher id. */
   readonly highestNeedleId: NeedleId
@@ -167,6 +176,8 @@ export interface CollectionSettings {
   readonly replication: ReplicaPlacement | undefined
   /** Undefined: as it is. */
   readonly writePolicy: WritePolicy | undefined
+  /** How volumes are erasure-coded once they are full; undefined: as it is. */
+  readonly erasure?: ErasureScheme | 'off' | undefined
 }
 
 export interface TopologyNode {
@@ -175,6 +186,7 @@ export interface TopologyNode {
   readonly lastHeardMs: number
   readonly disks: readonly DiskReport[]
   readonly volumes: readonly VolumeReport[]
+  readonly shards?: readonly ShardReport[] | undefined
   readonly inFlightCount: number
   /** 0 unless it is down. */
   readonly downSinceMs: number
@@ -212,6 +224,8 @@ export interface CollectionReport {
   /** Undefined: the cluster's. */
   readonly replication: ReplicaPlacement | undefined
   readonly writePolicy: WritePolicy
+  /** Undefined: its volumes are not erasure-coded by themselves. */
+  readonly erasure?: ErasureScheme | undefined
 }
 
 export interface ClusterStatistics {

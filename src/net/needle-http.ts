@@ -12,6 +12,7 @@ import { download } from './download.ts'
 import { fromHttpAnswer, parseJson } from './http-errors.ts'
 import { HttpExchange, type HttpRequest } from './http-exchange.ts'
 import { metadataFromHeaders, metadataToHeaders } from './needle-headers.ts'
+import type { ReadShardRequest } from './shard-api.ts'
 import type {
   ByteRange,
   NeedleContent,
@@ -123,26 +124,42 @@ export class NeedleHttp implements AsyncDisposable {
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const { datBytes, compactionRevision } = extent
     const query = `volume=${volumeId}&revision=${compactionRevision}&bytes=${datBytes}`
-    const path = `/vol/data?${query}`
-    const headers: Record<string, string> = {}
-    if (this.#auth !== undefined) headers[CLUSTER_AUTH_HEADER] = this.#auth.signHttp('GET', path)
-    const request = { url: this.#url, path, headers, timeoutMs: this.#timeoutMs }
-    let bytes = 0
-    for await (const piece of download(
-      { clock: this.#clock, shelf: this.#shelf },
-      request,
-      signal,
-    )) {
-      bytes += piece.bytes.length
-      yield piece.bytes
-      piece.release()
-    }
-    if (bytes === datBytes) return
-    throw new StoreError('PEER_FAILED', `${this.#url} sent ${bytes} bytes, not ${datBytes}`)
+    yield* this.#download(`/vol/data?${query}`, datBytes, signal)
+  }
+
+  /** Bytes of a shard, otherwise as `readVolumeData`. @throws {StoreError} SHARD_NOT_FOUND. */
+  readShardData(
+    request: ReadShardRequest,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const { volumeId, runId, shard, offsetBytes, lengthBytes } = request
+    const place = `volume=${volumeId}&run=${runId}&shard=${shard}`
+    const path = `/vol/shard?${place}&offset=${offsetBytes}&bytes=${lengthBytes}`
+    return this.#download(path, lengthBytes, signal)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([this.#reads.destroy(), this.#writes.destroy()])
+  }
+
+  /** What only servers of the cluster get; each piece is to be done with before the next. */
+  async *#download(
+    path: string,
+    expectedBytes: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const headers: Record<string, string> = {}
+    if (this.#auth !== undefined) headers[CLUSTER_AUTH_HEADER] = this.#auth.signHttp('GET', path)
+    const request = { url: this.#url, path, headers, timeoutMs: this.#timeoutMs }
+    const parts = { clock: this.#clock, shelf: this.#shelf }
+    let bytes = 0
+    for await (const piece of download(parts, request, signal)) {
+      bytes += piece.bytes.length
+      yield piece.bytes
+      piece.release()
+    }
+    if (bytes === expectedBytes) return
+    throw new StoreError('PEER_FAILED', `${this.#url} sent ${bytes} bytes, not ${expectedBytes}`)
   }
 
   async #put(

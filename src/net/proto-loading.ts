@@ -20,7 +20,12 @@ const PROTO_DIRECTORY = fileURLToPath(new URL('../../proto/', import.meta.url))
  * messages are null, and what is `optional` and absent is undefined.
  */
 export const PROTO_PACKAGE: PackageDefinition = loadSync(
-  ['hayloft/v1/master.proto', 'hayloft/v1/volume.proto', 'hayloft/v1/jobs.proto'],
+  [
+    'hayloft/v1/master.proto',
+    'hayloft/v1/volume.proto',
+    'hayloft/v1/jobs.proto',
+    'hayloft/v1/shards.proto',
+  ],
   {
     includeDirs: [PROTO_DIRECTORY],
     keepCase: false,
@@ -34,10 +39,12 @@ export const PROTO_PACKAGE: PackageDefinition = loadSync(
 export const MASTER_SERVICE = 'hayloft.v1.Master'
 export const VOLUME_SERVICE = 'hayloft.v1.Volume'
 export const JOBS_SERVICE = 'hayloft.v1.Jobs'
+export const SHARDS_SERVICE = 'hayloft.v1.Shards'
 
 export const MASTER_PROTO: ServiceDefinition = serviceNamed(MASTER_SERVICE)
 export const VOLUME_PROTO: ServiceDefinition = serviceNamed(VOLUME_SERVICE)
 export const JOBS_PROTO: ServiceDefinition = serviceNamed(JOBS_SERVICE)
+export const SHARDS_PROTO: ServiceDefinition = serviceNamed(SHARDS_SERVICE)
 
 /** A message of our protocol by its name within the package. */
 export function messageNamed(name: string): MessageTypeDefinition<object, object> {

@@ -29,6 +29,7 @@ import {
   type MasterChannelsParts,
 } from './master-channels.ts'
 import { JOBS_PROTO } from './proto-loading.ts'
+import type { ChooseShardsRequest, ShardMove, ShardPlace, StripeChange } from './stripe-facts.ts'
 import {
   chooseTargetToWire,
   dirtyNeedlesFromWire,
@@ -62,7 +63,15 @@ import {
   type WireTaken,
 } from './wire-jobs.ts'
 import type { WireVolumeIds } from './wire-master.ts'
-import { nodeFromWire, type WireNode } from './wire-reports.ts'
+import { nodeFromWire, type WireNode } from './wire-node.ts'
+import {
+  chooseShardsToWire,
+  placesFromWire,
+  shardMoveFromWire,
+  stripeChangeToWire,
+  type WireNextShardMove,
+  type WireShardPlaces,
+} from './wire-stripes.ts'
 import { wireVolumeId } from './wire-values.ts'
 
 /**
@@ -136,6 +145,21 @@ export class RemoteJobs implements JobsApi, AsyncDisposable {
   changeMembers(change: MembersChange, signal: AbortSignal): Promise<VolumeFacts> {
     const wire = membersChangeToWire(change)
     return this.#channels.call('ChangeMembers', wire, toFacts, { signal })
+  }
+
+  changeStripe(change: StripeChange, signal: AbortSignal): Promise<VolumeFacts> {
+    return this.#channels.call('ChangeStripe', stripeChangeToWire(change), toFacts, { signal })
+  }
+
+  chooseShards(request: ChooseShardsRequest, signal: AbortSignal): Promise<readonly ShardPlace[]> {
+    const convert = ({ places }: WireShardPlaces) => placesFromWire(places, request)
+    return this.#channels.call('ChooseShards', chooseShardsToWire(request), convert, { signal })
+  }
+
+  nextShardMove(volumeId: VolumeId, signal: AbortSignal): Promise<ShardMove | undefined> {
+    const convert = ({ move }: WireNextShardMove) =>
+      move === null ? undefined : shardMoveFromWire(move)
+    return this.#channels.call('GetNextShardMove', { volumeId }, convert, { signal })
   }
 
   listDirty(request: ListDirtyRequest, signal: AbortSignal): Promise<readonly DirtyNeedle[]> {

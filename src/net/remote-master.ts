@@ -38,7 +38,6 @@ import {
   settingsToWire,
   statisticsFromWire,
   statusFromWire,
-  topologyFromWire,
   updateFromWire,
   type WireCollections,
   type WireLease,
@@ -46,10 +45,10 @@ import {
   type WireLookupAnswer,
   type WireNamedFile,
   type WireNames,
-  type WireTopology,
   type WireVolumeIds,
 } from './wire-master.ts'
 import { volumeLocationsFromWire } from './wire-reports.ts'
+import { topologyFromWire, type WireTopology } from './wire-topology.ts'
 import { wireVolumeId } from './wire-values.ts'
 
 /**

@@ -9,7 +9,8 @@ import { mapStream } from './grpc-service.ts'
 import type { NodeLocation, VolumeReport } from './master-api.ts'
 import { fitsHeaders } from './needle-headers.ts'
 import { NeedleHttp } from './needle-http.ts'
-import { VOLUME_PROTO } from './proto-loading.ts'
+import { SHARDS_PROTO, VOLUME_PROTO } from './proto-loading.ts'
+import { RemoteShards } from './remote-shards.ts'
 import type { TlsKeys } from './tls.ts'
 import type {
   AllocateVolumeCommand,
@@ -128,6 +129,7 @@ const MESSAGE_DATA_MAX = LIMITS.grpcMessageMax.value - LIMITS.writeStreamDataMax
  * go over HTTP; the rest is gRPC calls. Connections are made when they are first needed.
  */
 export class RemoteVolume implements VolumeApi, AsyncDisposable {
+  readonly shards: RemoteShards
   readonly #channel: GrpcChannel
   readonly #writes: WriteStreamClient
   readonly #http: NeedleHttp
@@ -142,13 +144,20 @@ export class RemoteVolume implements VolumeApi, AsyncDisposable {
     const { location, secret, tls, timeoutMs } = config
     const address = location.grpcAddress
     this.#peer = address
-    const options = { address, service: VOLUME_PROTO, secret, tls, timeoutMs }
+    const service = { ...VOLUME_PROTO, ...SHARDS_PROTO }
+    const options = { address, service, secret, tls, timeoutMs }
     this.#channel = new GrpcChannel(parts, options)
     this.#writes = new WriteStreamClient(parts, { channel: this.#channel, timeoutMs })
     const auth = secret && new ClusterAuth(parts, secret)
     this.#http = new NeedleHttp(parts, { url: location.url, timeoutMs, auth })
     this.#reads = config.reads ?? 'http'
     this.#copies = tls === undefined ? this.#reads : 'grpc'
+    this.shards = new RemoteShards({
+      channel: this.#channel,
+      http: this.#http,
+      peer: address,
+      copies: this.#copies,
+    })
   }
 
   /** Writes that have no answer yet, and writes that wait for their turn. */

@@ -19,6 +19,7 @@ export const RETRY = {
   FILE_ID_INVALID: 'never', // The request is wrong.
   TTL_INVALID: 'never', // The request is wrong.
   REPLICA_PLACEMENT_INVALID: 'never', // The request is wrong.
+  ERASURE_INVALID: 'never', // The request is wrong.
   SUPER_BLOCK_CORRUPT: 'other-node', // Damage on one disk.
   VERSION_UNSUPPORTED: 'other-node', // Another server may run a newer release.
   INDEX_CORRUPT: 'other-node', // Damage on one disk.
@@ -35,6 +36,8 @@ export const RETRY = {
   CLOSED: 'other-node', // The server is going away.
   VACUUM_UNVERIFIED: 'never', // Needs a look at disk and memory first.
   CODEC_UNAVAILABLE: 'never',
+  SHARD_NOT_FOUND: 'other-node', // It was moved since the location was learnt.
+  SHARD_CORRUPT: 'other-node', // Damage on one disk.
   SHARDS_LOST: 'never',
   DISK_FULL: 'other-node', // Only more room on this disk would help.
   DISK_FAILED: 'other-node', // A failed disk stays failed.

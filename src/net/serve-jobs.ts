@@ -47,7 +47,15 @@ import {
   type WireReport,
   type WireTake,
 } from './wire-jobs.ts'
-import { nodeToWire } from './wire-reports.ts'
+import { nodeToWire } from './wire-node.ts'
+import {
+  chooseShardsFromWire,
+  placeToWire,
+  shardMoveToWire,
+  stripeChangeFromWire,
+  type WireChooseShards,
+  type WireStripeChange,
+} from './wire-stripes.ts'
 import { invalid, wirePlacement, wireVolumeId } from './wire-values.ts'
 
 /** A page of some hundred KiB. */
@@ -135,6 +143,17 @@ function volumeMethods(api: JobsApi): Record<string, GrpcMethod> {
     ChangeMembers: unary('cluster', async (wire: WireMembersChange, { signal }) =>
       factsToWire(await api.changeMembers(membersChangeFromWire(wire), signal)),
     ),
+    ChangeStripe: unary('cluster', async (wire: WireStripeChange, { signal }) =>
+      factsToWire(await api.changeStripe(stripeChangeFromWire(wire), signal)),
+    ),
+    ChooseShards: unary('cluster', async (wire: WireChooseShards, { signal }) => {
+      const places = await api.chooseShards(chooseShardsFromWire(wire), signal)
+      return { places: places.map(placeToWire) }
+    }),
+    GetNextShardMove: unary('cluster', async (wire: WireVolume, { signal }) => {
+      const move = await api.nextShardMove(wireVolumeId(wire.volumeId), signal)
+      return { move: move === undefined ? null : shardMoveToWire(move) }
+    }),
     ForgetVolume: unary('cluster', async (wire: WireForgetVolume, { signal }) => {
       await api.forgetVolume(forgetVolumeFromWire(wire), signal)
       return {}

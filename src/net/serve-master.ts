@@ -21,7 +21,6 @@ import {
   settingsFromWire,
   statisticsToWire,
   statusToWire,
-  topologyToWire,
   updateToWire,
   type WireAssign,
   type WireCollectionSettings,
@@ -32,6 +31,7 @@ import {
   type WireVolumeIds,
 } from './wire-master.ts'
 import { volumeLocationsToWire } from './wire-reports.ts'
+import { topologyToWire } from './wire-topology.ts'
 import { wireVolumeId } from './wire-values.ts'
 
 /** A master, or what speaks for one, as a service of a `GrpcServer`. */

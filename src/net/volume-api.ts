@@ -4,6 +4,8 @@ import type { ReplicaPlacement } from '../base/replica-placement.ts'
 import type { ErrorCode } from '../base/store-error.ts'
 import type { Ttl } from '../base/ttl.ts'
 import type { DiskReport, NodeLocation, VolumeReport } from './master-api.ts'
+import type { ShardApi } from './shard-api.ts'
+import type { ShardReport } from './stripe-facts.ts'
 
 /** What a needle knows about itself beside its data. */
 export interface NeedleMetadata {
@@ -300,6 +302,7 @@ export interface VolumeServerStatus {
   readonly epoch: number
   readonly disks: readonly DiskReport[]
   readonly volumes: readonly VolumeReport[]
+  readonly shards?: readonly ShardReport[] | undefined
 }
 
 /**
@@ -308,6 +311,9 @@ export interface VolumeServerStatus {
  * UNAVAILABLE and TIMEOUT when the server is remote, VOLUME_NOT_FOUND, TOKEN_INVALID.
  */
 export interface VolumeApi {
+  /** Of erasure-coded volumes. */
+  readonly shards: ShardApi
+
   /** Many may be in flight: they share writes, syncs and messages. Errors as `Volume.put`. */
   put(request: PutRequest, signal: AbortSignal): Promise<PutAnswer>
 
@@ -360,6 +366,8 @@ export interface VolumeApi {
   /**
    * Holds back all writes to the volume, or lets them go on. Those answered before are in the
    * extent. They wait, and fail with VOLUME_BUSY if it takes too long. Again: the time starts anew.
+   * Of a volume of which only shards are here, deletes are held back, and the extent is that of its
+   * journal.
    *
    * @throws {StoreError} EPOCH_STALE.
    */

@@ -13,15 +13,21 @@ import type {
   VolumeFacts,
 } from './jobs-api.ts'
 import { DIRTY_KINDS } from './wire-master.ts'
+import { nodeFromWire, nodeToWire, type WireNode } from './wire-node.ts'
 import {
-  nodeFromWire,
-  nodeToWire,
   volumeReportFromWire,
   volumeReportToWire,
-  type WireNode,
   type WireVolumeReport,
   writePolicyFromWire,
 } from './wire-reports.ts'
+import {
+  strayShardsFromWire,
+  strayShardsToWire,
+  stripeFromWire,
+  stripeToWire,
+  type WireStrayShards,
+  type WireStripeFacts,
+} from './wire-stripes.ts'
 import { wireAtMost, wireNeedleId, wireNumber, wireVolumeId, wireWord } from './wire-values.ts'
 
 /** Messages of jobs.proto about volumes, their copies and needles, and back. */
@@ -45,6 +51,8 @@ export interface WireFacts {
   readonly strays: readonly WireCopyFacts[]
   readonly isDeleted: boolean
   readonly dirtyCount: number
+  readonly stripe: WireStripeFacts | null
+  readonly strayShards: readonly WireStrayShards[]
 }
 
 export interface WireListVolumes {
@@ -140,7 +148,7 @@ export function copyFactsFromWire(wire: WireCopyFacts): VolumeCopyFacts {
 }
 
 export function factsToWire(facts: VolumeFacts): WireFacts {
-  const { volumeId, collection, writePolicy, setVersion, isDeleted, dirtyCount } = facts
+  const { volumeId, collection, writePolicy, setVersion, isDeleted, dirtyCount, stripe } = facts
   return {
     volumeId,
     collection,
@@ -152,6 +160,8 @@ export function factsToWire(facts: VolumeFacts): WireFacts {
     strays: facts.strays.map(copyFactsToWire),
     isDeleted,
     dirtyCount,
+    stripe: stripe === undefined ? null : stripeToWire(stripe),
+    strayShards: (facts.strayShards ?? []).map(strayShardsToWire),
   }
 }
 
@@ -168,6 +178,8 @@ export function factsFromWire(wire: WireFacts): VolumeFacts {
     strays: wire.strays.map(copyFactsFromWire),
     isDeleted: wire.isDeleted,
     dirtyCount: wire.dirtyCount,
+    ...(wire.stripe !== null && { stripe: stripeFromWire(wire.stripe) }),
+    ...(wire.strayShards.length > 0 && { strayShards: wire.strayShards.map(strayShardsFromWire) }),
   }
 }
 

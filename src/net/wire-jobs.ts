@@ -1,3 +1,4 @@
+import { formatErasureScheme, parseErasureScheme } from '../base/erasure-scheme.ts'
 import { LIMITS } from '../base/limits.ts'
 import {
   JOB_KINDS,
@@ -36,6 +37,7 @@ export interface WireTarget {
   readonly replication: string
   readonly isDeep: boolean
   readonly acceptNode: string
+  readonly erasure: string
 }
 
 export interface WireJobRequest {
@@ -135,13 +137,18 @@ export function targetToWire(target: JobTarget): WireTarget {
     replication: placementToWire(target.replication),
     isDeep: target.isDeep ?? false,
     acceptNode: target.acceptNode ?? '',
+    erasure: target.erasure === undefined ? '' : formatErasureScheme(target.erasure),
   }
 }
 
-/** What was not set is not there. @throws {StoreError} REQUEST_INVALID, or of the replication. */
+/**
+ * What was not set is not there.
+ *
+ * @throws {StoreError} REQUEST_INVALID, or of the replication or the scheme.
+ */
 export function targetFromWire(wire: WireTarget | null): JobTarget {
   const target = present(wire, 'what a job is about')
-  const { volumeId, node, toNode, collection, isDeep, acceptNode } = target
+  const { volumeId, node, toNode, collection, isDeep, acceptNode, erasure } = target
   const replication = wirePlacement(target.replication)
   return {
     ...(volumeId !== 0 && { volumeId: wireVolumeId(volumeId) }),
@@ -151,6 +158,7 @@ export function targetFromWire(wire: WireTarget | null): JobTarget {
     ...(replication !== undefined && { replication }),
     ...(isDeep && { isDeep }),
     ...(acceptNode !== '' && { acceptNode }),
+    ...(erasure !== '' && { erasure: parseErasureScheme(erasure) }),
   }
 }
 

@@ -1,7 +1,7 @@
+import { formatErasureScheme, parseErasureScheme } from '../base/erasure-scheme.ts'
 import { formatFileId, parseFileId } from '../base/file-id.ts'
 import { formatNeedleId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
-import { formatReplicaPlacement, parseReplicaPlacement } from '../base/replica-placement.ts'
 import { formatTtl, parseTtl } from '../base/ttl.ts'
 import type {
   AssignRequest,
@@ -18,25 +18,21 @@ import type {
   LocationsUpdate,
   MasterStatus,
   NamedFile,
-  Topology,
-  TopologyLayout,
-  TopologyNode,
 } from './master-api.ts'
+import { nodeFromWire, nodeToWire, type WireNode } from './wire-node.ts'
 import {
   diskReportFromWire,
   diskReportToWire,
-  nodeFromWire,
-  nodeToWire,
   volumeLocationsFromWire,
   volumeLocationsToWire,
   volumeReportFromWire,
   volumeReportToWire,
   type WireDiskReport,
-  type WireNode,
   type WireVolumeLocations,
   type WireVolumeReport,
   writePolicyFromWire,
 } from './wire-reports.ts'
+import { shardReportFromWire, shardReportToWire, type WireShardReport } from './wire-stripes.ts'
 import {
   placementToWire,
   wireAtMost,
@@ -90,34 +86,7 @@ export interface WireHeartbeat {
   readonly inFlightCount: number
   readonly epoch: number
   readonly isLeaving: boolean
-}
-
-export interface WireTopologyNode {
-  readonly location: WireNode | null
-  readonly state: string
-  readonly lastHeardMs: number
-  readonly disks: readonly WireDiskReport[]
-  readonly volumes: readonly WireVolumeReport[]
-  readonly inFlightCount: number
-  readonly downSinceMs: number
-  readonly isFlapping: boolean
-  readonly isDraining: boolean
-}
-
-export interface WireTopologyLayout {
-  readonly collection: string
-  readonly replication: string
-  readonly ttl: string
-  readonly volumeIds: readonly number[]
-  readonly writableVolumeIds: readonly number[]
-}
-
-export interface WireTopology {
-  readonly clusterId: string
-  readonly nodes: readonly WireTopologyNode[]
-  readonly layouts: readonly WireTopologyLayout[]
-  readonly maxVolumeId: number
-  readonly volumeSizeMaxBytes: number
+  readonly shards: readonly WireShardReport[]
 }
 
 export interface WireLinkName {
@@ -130,9 +99,11 @@ export interface WireNamedFile extends WireLinkName {
   readonly modifiedAtMs: number
 }
 
-export interface WireCollection extends Omit<CollectionReport, 'replication' | 'writePolicy'> {
+export interface WireCollection
+  extends Omit<CollectionReport, 'replication' | 'writePolicy' | 'erasure'> {
   readonly replication: string
   readonly writePolicy: string
+  readonly erasure: string
 }
 
 export interface WireCollections {
@@ -143,6 +114,7 @@ export interface WireCollectionSettings {
   readonly collection: string
   readonly replication: string
   readonly writePolicy: string
+  readonly erasure: string
 }
 
 export interface WireDirtyRecord {
@@ -170,8 +142,6 @@ export interface WireNames {
 }
 
 export const DIRTY_KINDS = ['put', 'delete', 'check'] as const satisfies readonly DirtyKind[]
-
-const NODE_STATES = ['up', 'leaving', 'down'] as const satisfies readonly TopologyNode['state'][]
 
 export function growToWire(request: GrowRequest): WireGrow {
   const { count, collection, replication, dataCenter, rack, node } = request
@@ -257,6 +227,7 @@ export function heartbeatToWire(beat: Heartbeat): WireHeartbeat {
     inFlightCount: beat.inFlightCount,
     epoch: beat.epoch,
     isLeaving: beat.isLeaving,
+    shards: (beat.shards ?? []).map(shardReportToWire),
   }
 }
 
@@ -272,6 +243,7 @@ export function heartbeatFromWire(wire: WireHeartbeat): Heartbeat {
     inFlightCount: wire.inFlightCount,
     epoch: wireNumber(wire.epoch, 'an epoch'),
     isLeaving: wire.isLeaving,
+    shards: wire.shards.map(shardReportFromWire),
   }
 }
 
@@ -292,32 +264,18 @@ export function answerFromWire(wire: HeartbeatAnswer): HeartbeatAnswer {
   }
 }
 
-export function topologyToWire(topology: Topology): WireTopology {
-  const { clusterId, maxVolumeId, volumeSizeMaxBytes } = topology
-  return {
-    clusterId,
-    nodes: topology.nodes.map(topologyNodeToWire),
-    layouts: topology.layouts.map(layoutToWire),
-    maxVolumeId,
-    volumeSizeMaxBytes,
-  }
-}
-
-/** @throws {StoreError} REQUEST_INVALID, REPLICA_PLACEMENT_INVALID, TTL_INVALID. */
-export function topologyFromWire(wire: WireTopology): Topology {
-  return {
-    clusterId: wire.clusterId,
-    nodes: wire.nodes.map(topologyNodeFromWire),
-    layouts: wire.layouts.map(layoutFromWire),
-    maxVolumeId: wire.maxVolumeId,
-    volumeSizeMaxBytes: wireNumber(wire.volumeSizeMaxBytes, 'the size of a volume'),
-  }
-}
-
 export function collectionToWire(report: CollectionReport): WireCollection {
-  const { collection, volumeCount, liveNeedles, liveBytes, datBytes, writePolicy } = report
-  const replication = placementToWire(report.replication)
-  return { collection, volumeCount, liveNeedles, liveBytes, datBytes, replication, writePolicy }
+  const { collection, volumeCount, liveNeedles, liveBytes, datBytes, writePolicy, erasure } = report
+  return {
+    collection,
+    volumeCount,
+    liveNeedles,
+    liveBytes,
+    datBytes,
+    replication: placementToWire(report.replication),
+    writePolicy,
+    erasure: erasure === undefined ? '' : formatErasureScheme(erasure),
+  }
 }
 
 /** @throws {StoreError} REQUEST_INVALID, REPLICA_PLACEMENT_INVALID. */
@@ -330,25 +288,29 @@ export function collectionFromWire(wire: WireCollection): CollectionReport {
     datBytes: wireNumber(wire.datBytes, 'bytes of .dat'),
     replication: wirePlacement(wire.replication),
     writePolicy: writePolicyFromWire(wire.writePolicy),
+    ...(wire.erasure !== '' && { erasure: parseErasureScheme(wire.erasure) }),
   }
 }
 
 export function settingsToWire(settings: CollectionSettings): WireCollectionSettings {
-  const { collection, replication, writePolicy } = settings
+  const { collection, replication, writePolicy, erasure } = settings
   return {
     collection,
     replication: placementToWire(replication),
     writePolicy: writePolicy ?? '',
+    erasure:
+      erasure === undefined || erasure === 'off' ? (erasure ?? '') : formatErasureScheme(erasure),
   }
 }
 
 /** @throws {StoreError} REQUEST_INVALID, REPLICA_PLACEMENT_INVALID. */
 export function settingsFromWire(wire: WireCollectionSettings): CollectionSettings {
-  const { collection, writePolicy } = wire
+  const { collection, writePolicy, erasure } = wire
   return {
     collection,
     replication: wirePlacement(wire.replication),
     writePolicy: writePolicy === '' ? undefined : writePolicyFromWire(writePolicy),
+    ...(erasure !== '' && { erasure: erasure === 'off' ? erasure : parseErasureScheme(erasure) }),
   }
 }
 
@@ -430,53 +392,4 @@ export function namedFileFromWire(wire: WireNamedFile): NamedFile {
 /** In both directions: there is nothing in it that could be wrong by itself. */
 export function listNamesRequest(request: ListNamesRequest): ListNamesRequest {
   return { prefix: request.prefix, after: request.after, limit: request.limit }
-}
-
-function topologyNodeToWire(node: TopologyNode): WireTopologyNode {
-  return {
-    location: nodeToWire(node.location),
-    state: node.state,
-    lastHeardMs: node.lastHeardMs,
-    disks: node.disks.map(diskReportToWire),
-    volumes: node.volumes.map(volumeReportToWire),
-    inFlightCount: node.inFlightCount,
-    downSinceMs: node.downSinceMs,
-    isFlapping: node.isFlapping,
-    isDraining: node.isDraining,
-  }
-}
-
-function topologyNodeFromWire(wire: WireTopologyNode): TopologyNode {
-  return {
-    location: nodeFromWire(wire.location),
-    state: wireWord(wire.state, NODE_STATES, 'the state of a server'),
-    lastHeardMs: wireNumber(wire.lastHeardMs, 'a time'),
-    disks: wire.disks.map(diskReportFromWire),
-    volumes: wire.volumes.map(volumeReportFromWire),
-    inFlightCount: wire.inFlightCount,
-    downSinceMs: wireNumber(wire.downSinceMs, 'a time'),
-    isFlapping: wire.isFlapping,
-    isDraining: wire.isDraining,
-  }
-}
-
-function layoutToWire(layout: TopologyLayout): WireTopologyLayout {
-  const { collection, volumeIds, writableVolumeIds } = layout
-  return {
-    collection,
-    replication: formatReplicaPlacement(layout.replication),
-    ttl: formatTtl(layout.ttl),
-    volumeIds,
-    writableVolumeIds,
-  }
-}
-
-function layoutFromWire(wire: WireTopologyLayout): TopologyLayout {
-  return {
-    collection: wire.collection,
-    replication: parseReplicaPlacement(wire.replication),
-    ttl: parseTtl(wire.ttl),
-    volumeIds: wire.volumeIds.map(wireVolumeId),
-    writableVolumeIds: wire.writableVolumeIds.map(wireVolumeId),
-  }
 }

@@ -24,8 +24,9 @@ import type {
   VolumeCommand,
   VolumeDigest,
 } from './volume-api.ts'
-import { digestFromWire, nodeFromWire, nodeToWire, type WireNode } from './wire-reports.ts'
+import { nodeFromWire, nodeToWire, type WireNode } from './wire-node.ts'
 import {
+  digestFromWire,
   invalid,
   wireAtMost,
   wireNanoseconds,

@@ -2,25 +2,27 @@ import { formatReplicaPlacement, parseReplicaPlacement } from '../base/replica-p
 import { formatTtl, parseTtl } from '../base/ttl.ts'
 import type {
   DiskReport,
-  NodeLocation,
   ReportedVolumeState,
   VolumeLocations,
   VolumeReport,
   WritePolicy,
 } from './master-api.ts'
-import { invalid, present, wireNumber, wireRatio, wireVolumeId, wireWord } from './wire-values.ts'
+import { nodeFromWire, nodeToWire, type WireNode } from './wire-node.ts'
+import {
+  stripeLocationsFromWire,
+  stripeLocationsToWire,
+  type WireStripeLocations,
+} from './wire-stripes.ts'
+import { digestFromWire, wireNumber, wireRatio, wireVolumeId, wireWord } from './wire-values.ts'
 
-/**
- * What masters and volume servers both say: where a server is, and what its volumes and disks do.
- */
-
-export type WireNode = NodeLocation
+/** What masters and volume servers both say about volumes and disks. */
 
 export interface WireVolumeLocations {
   readonly volumeId: number
   readonly collection: string
   readonly locations: readonly WireNode[]
   readonly writePolicy: string
+  readonly stripe: WireStripeLocations | null
 }
 
 export interface WireVolumeReport extends Omit<VolumeReport, 'volumeId' | 'replication' | 'ttl'> {
@@ -46,21 +48,15 @@ export function writePolicyFromWire(text: string): WritePolicy {
   return wireWord(text, WRITE_POLICIES, 'a write policy')
 }
 
-export function nodeToWire(node: NodeLocation): WireNode {
-  const { url, publicUrl, grpcAddress, dataCenter, rack } = node
-  return { url, publicUrl, grpcAddress, dataCenter, rack }
-}
-
-/** @throws {StoreError} REQUEST_INVALID: missing, or without a url. */
-export function nodeFromWire(wire: WireNode | null): NodeLocation {
-  const node = present(wire, 'the location of a server')
-  if (node.url === '') throw invalid('a server without a url')
-  return nodeToWire(node)
-}
-
 export function volumeLocationsToWire(volume: VolumeLocations): WireVolumeLocations {
-  const { volumeId, collection, writePolicy } = volume
-  return { volumeId, collection, locations: volume.locations.map(nodeToWire), writePolicy }
+  const { volumeId, collection, writePolicy, stripe } = volume
+  return {
+    volumeId,
+    collection,
+    locations: volume.locations.map(nodeToWire),
+    writePolicy,
+    stripe: stripe === undefined ? null : stripeLocationsToWire(stripe),
+  }
 }
 
 /** @throws {StoreError} REQUEST_INVALID */
@@ -70,6 +66,7 @@ export function volumeLocationsFromWire(wire: WireVolumeLocations): VolumeLocati
     collection: wire.collection,
     locations: wire.locations.map(nodeFromWire),
     writePolicy: writePolicyFromWire(wire.writePolicy),
+    ...(wire.stripe !== null && { stripe: stripeLocationsFromWire(wire.stripe) }),
   }
 }
 
@@ -112,12 +109,6 @@ export function volumeReportFromWire(wire: WireVolumeReport): VolumeReport {
     digest: digestFromWire(wire.digest),
     requestsPerS: wireRatio(wire.requestsPerS, 'requests a second'),
   }
-}
-
-/** Empty: it is not known. @throws {StoreError} REQUEST_INVALID: not 16 hex digits. */
-export function digestFromWire(text: string): string {
-  if (!/^(?:[0-9a-f]{16})?$/.test(text)) throw invalid('a digest of another length')
-  return text
 }
 
 export function diskReportToWire(report: DiskReport): WireDiskReport {

@@ -104,6 +104,12 @@ export function wireNanoseconds(text: string): bigint {
   return value
 }
 
+/** Empty: it is not known. @throws {StoreError} REQUEST_INVALID: not 16 hex digits. */
+export function digestFromWire(text: string): string {
+  if (!/^(?:[0-9a-f]{16})?$/.test(text)) throw invalid('a digest of another length')
+  return text
+}
+
 export function invalid(message: string): StoreError {
   return new StoreError('REQUEST_INVALID', message)
 }

@@ -21,17 +21,16 @@ import type {
   VolumeFilesRequest,
   VolumeServerStatus,
 } from './volume-api.ts'
+import { nodeFromWire, nodeToWire, type WireNode } from './wire-node.ts'
 import {
   diskReportFromWire,
   diskReportToWire,
-  nodeFromWire,
-  nodeToWire,
   volumeReportFromWire,
   volumeReportToWire,
   type WireDiskReport,
-  type WireNode,
   type WireVolumeReport,
 } from './wire-reports.ts'
+import { shardReportFromWire, shardReportToWire, type WireShardReport } from './wire-stripes.ts'
 import {
   invalid,
   present,
@@ -135,6 +134,7 @@ export interface WireServerStatus {
   readonly epoch: number
   readonly disks: readonly WireDiskReport[]
   readonly volumes: readonly WireVolumeReport[]
+  readonly shards: readonly WireShardReport[]
 }
 
 export interface WireVolumeFiles {
@@ -392,6 +392,7 @@ export function serverStatusToWire(status: VolumeServerStatus): WireServerStatus
     epoch: status.epoch,
     disks: status.disks.map(diskReportToWire),
     volumes: status.volumes.map(volumeReportToWire),
+    shards: (status.shards ?? []).map(shardReportToWire),
   }
 }
 
@@ -403,6 +404,7 @@ export function serverStatusFromWire(wire: WireServerStatus): VolumeServerStatus
     epoch: wireNumber(wire.epoch, 'an epoch'),
     disks: wire.disks.map(diskReportFromWire),
     volumes: wire.volumes.map(volumeReportFromWire),
+    shards: wire.shards.map(shardReportFromWire),
   }
 }
 

@@ -8,7 +8,8 @@ import { type ErrorCode, isStoreError, StoreError } from '../base/store-error.ts
  *
  * What a power cut keeps, and nothing else: bytes (and the size) of a file as of its last
  * `datasync`; names (creations, renames, removals) as of the last `syncDirectory` of their
- * directory; directories made by `createDirectory`.
+ * directory; directories made by `createDirectory`. One that was removed may come back, with the
+ * names it durably had, until its parent is synced.
  *
  * Every failure of the system is a `StoreError`: DISK_FULL, PATH_NOT_FOUND, TARGET_EXISTS,
  * DIRECTORY_UNUSABLE (no permission, read-only, not a directory), otherwise DISK_FAILED; the
@@ -26,6 +27,8 @@ export interface Disk {
   list(path: string): Promise<DirectoryEntry[]>
   /** Makes the directory and its parents; fine if there. Durable when it returns. */
   createDirectory(path: string): Promise<void>
+  /** @throws {StoreError} PATH_NOT_FOUND; TARGET_EXISTS: something is in it. */
+  removeDirectory(path: string): Promise<void>
   /** Undefined when nothing has this name. */
   stat(path: string): Promise<FileStat | undefined>
   /** Room on the file system that holds `path`; free is what an ordinary user may still fill. */
@@ -173,6 +176,7 @@ const CODE_BY_ERRNO: ReadonlyMap<string, ErrorCode> = new Map([
   ['EDQUOT', 'DISK_FULL'],
   ['ENOENT', 'PATH_NOT_FOUND'],
   ['EEXIST', 'TARGET_EXISTS'],
+  ['ENOTEMPTY', 'TARGET_EXISTS'],
   ['EACCES', 'DIRECTORY_UNUSABLE'],
   ['EPERM', 'DIRECTORY_UNUSABLE'],
   ['EROFS', 'DIRECTORY_UNUSABLE'],

@@ -73,6 +73,10 @@ export class NodeDisk implements Disk {
     }
   }
 
+  async removeDirectory(path: string): Promise<void> {
+    await guard('rmdir', path, fs.promises.rmdir(path))
+  }
+
   async stat(path: string): Promise<FileStat | undefined> {
     try {
       const stat = await fs.promises.stat(path)

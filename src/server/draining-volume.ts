@@ -14,6 +14,8 @@ export class DrainingVolume {
   constructor(api: VolumeApi) {
     const track = <Result>(call: () => Promise<Result>): Promise<Result> => this.#track(call)
     this.api = {
+      // Journals and shards are closed with the volumes, and wait for what is under way.
+      shards: api.shards,
       put: (request, signal) => track(() => api.put(request, signal)),
       putStream: (request, signal) => track(() => api.putStream(request, signal)),
       delete: (request, signal) => track(() => api.delete(request, signal)),

@@ -49,6 +49,8 @@ export interface StartServerOptions {
   readonly needsReadTokens?: boolean
   /** How copies are kept whole. */
   readonly repair?: RepairOptions
+  /** Which volumes are erasure-coded by themselves; none unless given. */
+  readonly erasure?: ErasureOptions
   /** While another process uses `dir`, wait for it to end instead of failing. */
   readonly isStandby?: boolean
   readonly tls?: TlsKeys | undefined
@@ -71,6 +73,16 @@ export interface RepairOptions {
   readonly workers?: number
   /** A worker may be silent so long; then its job goes to another. */
   readonly leaseMs?: number
+}
+
+/** What is left out has the default that docs/CLI.md names. */
+export interface ErasureOptions {
+  /** Data and parity shards like `10+4`, or `off`; collections may say otherwise. */
+  readonly scheme?: string
+  /** A volume is full when it is filled so far. */
+  readonly fullPercent?: number
+  /** Only volumes that nobody has written to for so long. */
+  readonly quietMs?: number
 }
 
 /** A cluster that runs in this process. */
@@ -254,6 +266,7 @@ function rawMasterConfig(options: StartServerOptions): RawMasterConfig {
     needsWriteTokens: options.needsWriteTokens,
     needsReadTokens: options.needsReadTokens,
     repair: options.repair,
+    erasure: options.erasure,
     standby: options.isStandby,
     // With ports chosen anew, volume servers known from before never come back as such.
     ...(options.volumePort === 0 && { warmUpMaxMs: 0 }),

@@ -35,8 +35,8 @@ export class ContentDigest {
   }
 }
 
-/** Every bit of the word depends on every bit before. */
-function mix(word: number): number {
+/** Every bit of the result depends on every bit of the word. */
+export function mix(word: number): number {
   let bits = word
   bits = Math.imul(bits ^ (bits >>> 16), 0x7feb352d)
   bits = Math.imul(bits ^ (bits >>> 15), 0x846ca68b)

@@ -26,7 +26,7 @@ interface SortedFiles {
 
 /** A marker says that the data is there under another name. */
 const HAS_DATA = new Set(['dat', 'cpc', 'rpc'])
-const LEFTOVER = /^(.+)\.(?:(?:dat|idx|sum|vif|cpc|cps|failed)\.tmp|spool-\d+)$/
+const LEFTOVER = /^(.+)\.(?:(?:dat|idx|sum|vif|cpc|cps|failed|note)\.tmp|spool-\d+)$/
 
 /** What there is in a directory of volumes, by what is to be done with it. */
 export function sortFiles(entries: readonly DirectoryEntry[]): SortedFiles {

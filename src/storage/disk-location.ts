@@ -13,8 +13,10 @@ import type { Random } from '../runtime/random.ts'
 import { CLUSTER_ID_FILE, readClusterId, writeClusterId } from './cluster-id-file.ts'
 import { makeDirectory, readDirectoryId, sortFiles } from './directory-files.ts'
 import { DiskSpaceGuard, type DiskSpaceOptions } from './disk-space.ts'
+import type { ShardSet } from './shard-set.ts'
+import { ShardShelf } from './shard-shelf.ts'
 import { Volume } from './volume.ts'
-import { beginDraft, discardDraft, finishDraft } from './volume-draft.ts'
+import { beginDraft, discardDraft, discardOurDraft, finishDraft } from './volume-draft.ts'
 import type {
   Durability,
   SpaceGuard,
@@ -36,6 +38,7 @@ export const LOCK_FILE = 'hayloft.lock'
 export const BALLAST_FILE = 'ballast'
 
 const REMOVED = /^(.+)\.removed$/
+const NOTE = /^(.+)\.note$/
 
 export interface DiskLocationParts {
   readonly disk: Disk
@@ -91,6 +94,8 @@ export class DiskLocation implements AsyncDisposable {
   /** Random, kept in the directory: tells one directory served under two paths. */
   readonly directoryId: string
   readonly space: DiskSpaceGuard
+  /** What is here of erasure-coded volumes. */
+  readonly shelf: ShardShelf
   readonly #parts: VolumeParts
   readonly #options: DiskLocationOptions
   readonly #volumes = new Map<VolumeId, StoredVolume>()
@@ -121,6 +126,12 @@ export class DiskLocation implements AsyncDisposable {
     this.#owned = opened.owned
     this.#parts = { ...parts, space: opened.space }
     this.#options = options
+    const shelfParts = {
+      ...this.#parts,
+      setAside: (path: string, error: StoreError) => this.#setAside(path, error),
+      takeBack: (path: string) => this.#takeBack(path),
+    }
+    this.shelf = new ShardShelf(shelfParts, opened.directory)
   }
 
   /**
@@ -155,6 +166,10 @@ export class DiskLocation implements AsyncDisposable {
 
   get volumes(): ReadonlyMap<VolumeId, StoredVolume> {
     return this.#volumes
+  }
+
+  get shardSets(): Iterable<ShardSet> {
+    return this.shelf.sets()
   }
 
   /** The cluster whose volumes these are; empty: none has claimed the directory yet. */
@@ -238,7 +253,7 @@ export class DiskLocation implements AsyncDisposable {
       const volume = await this.#openOrSetAside(paths)
       const stored = { ...name, volume }
       this.#volumes.set(volumeId, stored)
-      this.#quarantine = this.#quarantine.filter(({ path }) => path !== paths.dat)
+      this.#takeBack(paths.dat)
       return stored
     })
   }
@@ -273,7 +288,7 @@ export class DiskLocation implements AsyncDisposable {
     const paths = volumePaths(this.directory, name)
     await this.#closeBadCopy(name)
     if ((await disk.stat(paths.dat)) !== undefined) await removeVolumeFiles(disk, paths)
-    this.#quarantine = this.#quarantine.filter(({ path }) => path !== paths.dat)
+    this.#takeBack(paths.dat)
   }
 
   /** Whether a bad copy of the volume lies here, served or set aside. */
@@ -292,9 +307,10 @@ export class DiskLocation implements AsyncDisposable {
     this.#setAside(volume.paths.dat, error)
   }
 
-  /** Closes every volume, then lets go of the directory. Twice is harmless. */
+  /** Closes all that is here, then lets go of the directory. Twice is harmless. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosing = true
+    await this.shelf[Symbol.asyncDispose]()
     // A volume that is made now would outlive the lock.
     await Promise.allSettled(this.#arriving)
     for (const { volume } of this.#volumes.values()) await volume[Symbol.asyncDispose]()
@@ -390,15 +406,28 @@ export class DiskLocation implements AsyncDisposable {
     }
   }
 
+  /** Nobody knows of a copy that was interrupted, so nobody would ever remove it. */
+  async #discardDrafts(): Promise<void> {
+    const { disk } = this.#parts
+    for (const { name } of await disk.list(this.directory)) {
+      const base = NOTE.exec(name)?.[1]
+      const volume = base === undefined ? undefined : parseVolumeFileName(`${base}.dat`)
+      if (volume !== undefined) await discardOurDraft(disk, volumePaths(this.directory, volume))
+    }
+  }
+
   async #openVolumes(signal: AbortSignal): Promise<void> {
     await this.#finishRemovals()
-    const found = sortFiles(await this.#parts.disk.list(this.directory))
+    await this.#discardDrafts()
+    const entries = await this.#parts.disk.list(this.directory)
+    const found = sortFiles(entries)
     for (const name of found.leftovers) await this.#parts.disk.unlink(join(this.directory, name))
     for (const { name, error } of found.unusable) {
       this.#setAside(join(this.directory, name), error)
     }
     const open = (volume: VolumeName): Promise<void> => this.#openVolume(volume)
     await mapBounded(found.volumes, LIMITS.volumesOpenedAtOnce.value, open, signal)
+    await this.shelf.open(entries, signal)
   }
 
   async #openVolume(name: VolumeName): Promise<void> {
@@ -438,6 +467,10 @@ export class DiskLocation implements AsyncDisposable {
 
   #isTaken(volumeId: VolumeId): boolean {
     return this.#volumes.has(volumeId) || this.#underWay.has(volumeId)
+  }
+
+  #takeBack(taken: string): void {
+    this.#quarantine = this.#quarantine.filter(({ path }) => path !== taken)
   }
 
   #setAside(path: string, error: StoreError): void {

@@ -5,7 +5,7 @@ import type { VolumePaths } from './volume-paths.ts'
 interface FailureMarkParts {
   readonly disk: Disk
   readonly logger: Logger
-  readonly paths: VolumePaths
+  readonly paths: Pick<VolumePaths, 'base' | 'failed'>
 }
 
 /** The file that tells the next start that a sync failed in this one. */

@@ -1,8 +1,6 @@
 import { crc32c } from '../base/crc32c.ts'
-import { formatNeedleId, type NeedleId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { StoreError } from '../base/store-error.ts'
-import { type Ttl, ttlToMs } from '../base/ttl.ts'
 import {
   dataExtent,
   decodeNeedleHeader,
@@ -13,17 +11,17 @@ import {
   viewOf,
 } from '../format/needle.ts'
 import { decodeAttributes, type NeedleAttributes } from '../format/needle-attributes.ts'
+import {
+  checkIdentity,
+  checkRange,
+  corruptNeedle,
+  type NeedleRequest,
+} from '../format/needle-checks.ts'
 import type { BufferShelf, LentBytes } from '../runtime/buffer-shelf.ts'
 import { type DiskFile, readFully } from '../runtime/disk.ts'
 import { readAhead } from '../runtime/read-ahead.ts'
 import type { Generation } from './generation.ts'
 import type { NeedleLocation } from './needle-map.ts'
-
-export interface NeedleRequest {
-  readonly id: NeedleId
-  /** Compared with the stored one; undefined skips the comparison (tools, replication). */
-  readonly cookie: number | undefined
-}
 
 /**
  * A needle too large to be read in one piece: its attributes, and its data piece by piece. Dispose
@@ -76,7 +74,9 @@ export class LargeNeedle implements Disposable {
       const bodyEnd = NEEDLE_HEADER_BYTES + sizeBytes
       const tailBytes = bodyEnd - extent.dataEnd + NEEDLE_CHECKSUM_BYTES
       const tail = await readFully(generation.dat, tailBytes, offsetBytes + extent.dataEnd)
-      if (tail.length < tailBytes) throw corrupt(request, 'its record runs past the end of .dat')
+      if (tail.length < tailBytes) {
+        throw corruptNeedle(request.id, 'its record runs past the end of .dat')
+      }
       return new LargeNeedle(generation, held, {
         attributes: decodeAttributes(tail, 0, tail.length - NEEDLE_CHECKSUM_BYTES),
         cookie: header.cookie,
@@ -166,57 +166,6 @@ export class LargeNeedle implements Disposable {
     const { startBytes, bytes } = await this.#generation.readBlock(index)
     return bytes.subarray(at - startBytes, end - startBytes)
   }
-}
-
-/** @throws {StoreError} RANGE_INVALID: not `0 <= start <= end <= dataBytes`. */
-export function checkRange(
-  range: { readonly start: number; readonly end: number },
-  dataBytes: number,
-): void {
-  const { start, end } = range
-  if (Number.isInteger(start) && Number.isInteger(end) && 0 <= start && start <= end) {
-    if (end <= dataBytes) return
-  }
-  throw new StoreError('RANGE_INVALID', `bytes ${start} to ${end} of ${dataBytes}`)
-}
-
-/** When a needle stops being readable, in ms since 1970; undefined: never. */
-export function expiresAtMs(attributes: NeedleAttributes, volumeTtl: Ttl): number | undefined {
-  const ttlMs = ttlToMs(attributes.ttl ?? volumeTtl) || ttlToMs(volumeTtl)
-  if (ttlMs === 0 || attributes.lastModifiedS === undefined) return undefined
-  return attributes.lastModifiedS * 1000 + ttlMs
-}
-
-export function cookieMismatch(id: NeedleId): StoreError {
-  const why = `the cookie does not belong to needle ${formatNeedleId(id)}`
-  return new StoreError('COOKIE_MISMATCH', why)
-}
-
-export function notFound(id: NeedleId): StoreError {
-  return new StoreError('NEEDLE_NOT_FOUND', `there is no needle ${formatNeedleId(id)}`)
-}
-
-/**
- * Makes sure that a record is the needle that was asked for.
- *
- * @throws {StoreError} NEEDLE_CORRUPT, COOKIE_MISMATCH.
- */
-export function checkIdentity(
-  found: { readonly id: NeedleId; readonly cookie: number; readonly sizeBytes: number },
-  request: NeedleRequest,
-  location: NeedleLocation,
-): void {
-  const { id } = request
-  if (found.id.hi !== id.hi || found.id.lo !== id.lo || found.sizeBytes !== location.sizeBytes) {
-    throw corrupt(request, `another record lies at byte ${location.offsetBytes}`)
-  }
-  if (request.cookie !== undefined && found.cookie !== request.cookie) {
-    throw cookieMismatch(id)
-  }
-}
-
-function corrupt(request: NeedleRequest, why: string): StoreError {
-  return new StoreError('NEEDLE_CORRUPT', `needle ${formatNeedleId(request.id)}: ${why}`)
 }
 
 function throwIfAborted(signal: AbortSignal): void {

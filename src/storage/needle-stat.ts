@@ -10,11 +10,11 @@ import {
   recordBytes,
 } from '../format/needle.ts'
 import type { NeedleAttributes } from '../format/needle-attributes.ts'
+import { checkIdentity, expiresAtMs } from '../format/needle-checks.ts'
 import { readFully } from '../runtime/disk.ts'
 import { attributesHash } from './attributes-hash.ts'
 import type { Generation } from './generation.ts'
 import type { NeedleLocation } from './needle-map.ts'
-import { checkIdentity, expiresAtMs } from './needle-reader.ts'
 
 /**
  * `absent`: never here, or its time is over. `corrupt`: the index has it, and what it points at is

@@ -12,6 +12,10 @@ import {
   type Quarantined,
   type StoredVolume,
 } from './disk-location.ts'
+import type { ShardRunName } from './shard-paths.ts'
+import type { ShardSet } from './shard-set.ts'
+import type { ShardSetFiles } from './shard-set-files.ts'
+import type { FillShardSet } from './shard-shelf.ts'
 import type { VolumeExtent } from './volume-options.ts'
 
 /** The volumes of one server, over all its directories. A volume id is in one of them only. */
@@ -155,6 +159,55 @@ export class Store implements AsyncDisposable {
     await this.#locationOf(volumeId).removeVolume(volumeId, expected)
   }
 
+  /** Of all runs of a volume, in all directories; empty: none. */
+  shardSets(volumeId: VolumeId): readonly ShardSet[] {
+    const [only] = this.locations
+    if (only !== undefined && this.locations.length === 1) return only.shelf.of(volumeId)
+    return this.locations.flatMap((location) => location.shelf.of(volumeId))
+  }
+
+  /** Those of one run: one in each directory at most. */
+  shardSet(volumeId: VolumeId, runId: string): readonly ShardSet[] {
+    return this.shardSets(volumeId).filter(({ run }) => run.runId === runId)
+  }
+
+  *allShardSets(): Generator<{ readonly set: ShardSet; readonly location: DiskLocation }> {
+    for (const location of this.locations) {
+      for (const set of location.shardSets) yield { set, location }
+    }
+  }
+
+  /**
+   * Makes a set without shards on the disk with the most room of those that have none of the run:
+   * with `spreadOver` also if the run is here already.
+   *
+   * @throws {StoreError} VOLUME_EXISTS: the run is here already, or on all disks. DISK_FULL: there
+   * is no room for `sizeBytes`. As `ShardShelf.create`.
+   */
+  async createShardSet(
+    files: ShardSetFiles,
+    sizeBytes: number,
+    where: { readonly spreadOver?: boolean } = {},
+  ): Promise<ShardSet> {
+    const target = await this.#findShelf(files.run, sizeBytes, where)
+    return await target.shelf.create(files)
+  }
+
+  /**
+   * Makes a set of about `sizeBytes` with the shards that `fill` writes.
+   *
+   * @throws {StoreError} as `createShardSet` and `ShardShelf.fill`.
+   */
+  async fillShardSet(name: ShardRunName, sizeBytes: number, fill: FillShardSet): Promise<ShardSet> {
+    const target = await this.#findShelf(name, sizeBytes, {})
+    return await target.shelf.fill(name, fill)
+  }
+
+  /** The set and its files; they stay gone. @throws {StoreError} VOLUME_BUSY, DISK_FAILED. */
+  async removeShardSet(set: ShardSet): Promise<void> {
+    for (const { shelf } of this.locations) if (shelf.find(set.run) === set) await shelf.remove(set)
+  }
+
   /** Where the copy lies that is served although it is bad, or else one that was set aside. */
   #homeOfBadCopy(name: VolumeName): DiskLocation | undefined {
     const ours = this.locations.filter((location) => !this.isForeign(location))
@@ -195,6 +248,19 @@ export class Store implements AsyncDisposable {
     }
     const ours = this.locations.filter((location) => !this.isForeign(location))
     return ours.sort((a, b) => room(b) - room(a))
+  }
+
+  async #findShelf(
+    { volumeId, runId }: ShardRunName,
+    sizeBytes: number,
+    { spreadOver = false }: { readonly spreadOver?: boolean },
+  ): Promise<DiskLocation> {
+    const free = this.#byRoom().filter(({ shelf }) => shelf.find({ volumeId, runId }) === undefined)
+    const isHere = this.shardSet(volumeId, runId).length > 0
+    if (isHere && (!spreadOver || free.length === 0)) {
+      throw new StoreError('VOLUME_EXISTS', `run ${runId} of volume ${volumeId} is here already`)
+    }
+    return await this.#findRoom(free, sizeBytes)
   }
 
   /** @throws {StoreError} DISK_FULL: as the first of them says. */

@@ -9,10 +9,10 @@ import {
   prepareNeedle,
   TOMBSTONE_BYTES,
 } from '../format/needle.ts'
+import { expiresAtMs } from '../format/needle-checks.ts'
 import { type DiskFile, readFully, writeFully } from '../runtime/disk.ts'
 import type { Generation } from './generation.ts'
 import type { NeedleLocation } from './needle-map.ts'
-import { expiresAtMs } from './needle-reader.ts'
 import { readRecordContent } from './record-content.ts'
 import { RecordScanner, type ScannedRecord } from './record-scanner.ts'
 import { WorkWindow } from './work-pace.ts'

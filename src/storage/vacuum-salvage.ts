@@ -2,7 +2,7 @@ import { formatNeedleId, type NeedleId, needleId } from '../base/ids.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
 import { decodeNeedleHeader, NEEDLE_CHECKSUM_BYTES, NEEDLE_HEADER_BYTES } from '../format/needle.ts'
 import { superBlockBytes } from '../format/super-block.ts'
-import { readFully } from '../runtime/disk.ts'
+import { type DiskFile, readFully } from '../runtime/disk.ts'
 import { yieldTurn } from '../runtime/yield-turn.ts'
 import type { Generation } from './generation.ts'
 import { LiveOffsets, needlesAt, regionsOf } from './live-offsets.ts'
@@ -76,15 +76,15 @@ async function copyDeletions(
     cursor = map.visitSome(cursor, ENTRIES_PER_TURN, (hi, lo, at, sizeBytes, isDeleted) => {
       if (isDeleted) found.push({ id: needleId(hi, lo), offsetBytes: at, sizeBytes })
     })
-    for (const entry of found) await copier.copyDeletion(await readDeleted(old, entry))
+    for (const entry of found) await copier.copyDeletion(await readDeleted(old.dat, entry))
     checkSignal(signal)
     await rest()
   }
 }
 
 /** Cookie and checksum of what was deleted, where they can still be read. */
-async function readDeleted(
-  { dat }: Generation,
+export async function readDeleted(
+  dat: DiskFile,
   entry: { readonly id: NeedleId; readonly offsetBytes: number; readonly sizeBytes: number },
 ): Promise<DeletedNeedle> {
   const { id, offsetBytes, sizeBytes } = entry

@@ -188,13 +188,13 @@ async function copyMost(
 }
 
 /** Reads a copy back from the file and compares it with what was written. */
-class CopyVerifier {
+export class CopyVerifier {
   readonly #next: Generation
-  readonly #options: VacuumOptions
+  readonly #options: Pick<VacuumOptions, 'onVerified'>
   readonly #reread: BlockChecksums
   #verifiedTo = 0
 
-  constructor(next: Generation, options: VacuumOptions) {
+  constructor(next: Generation, options: Pick<VacuumOptions, 'onVerified'>) {
     this.#next = next
     this.#options = options
     this.#reread = new BlockChecksums(next.checksums.blockBytes)

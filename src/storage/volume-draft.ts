@@ -1,6 +1,9 @@
 import { StoreError } from '../base/store-error.ts'
-import { type Disk, replaceFile, unlinkIfThere } from '../runtime/disk.ts'
+import { type Disk, readFile, replaceFile, unlinkIfThere } from '../runtime/disk.ts'
 import type { VolumePaths } from './volume-paths.ts'
+
+/** Other programs mark their copies too, with something else. */
+const MARK = Buffer.from('an unfinished copy of a volume\n')
 
 /**
  * Makes room for a copy of a volume. Until `finishDraft` its files are marked unfinished, and no
@@ -15,7 +18,7 @@ export async function beginDraft(disk: Disk, paths: VolumePaths): Promise<void> 
     if ((await disk.stat(path)) === undefined) continue
     throw new StoreError('VOLUME_EXISTS', `${path} is there already`)
   }
-  await replaceFile(disk, paths.note, Buffer.from('an unfinished copy of a volume\n'))
+  await replaceFile(disk, paths.note, MARK)
 }
 
 /** The copy is whole and its bytes are durable: from here on, also after a power cut, it counts. */
@@ -32,4 +35,12 @@ export async function discardDraft(disk: Disk, paths: VolumePaths): Promise<void
   await disk.syncDirectory(paths.directory)
   await unlinkIfThere(disk, paths.note)
   await disk.syncDirectory(paths.directory)
+}
+
+/** As `discardDraft`, if the mark is ours: what another program has begun is left alone. */
+export async function discardOurDraft(disk: Disk, paths: VolumePaths): Promise<void> {
+  const found = await disk.stat(paths.note)
+  if (found?.sizeBytes !== MARK.length || found.isDirectory) return
+  const mark = await readFile(disk, paths.note, MARK.length)
+  if (mark.equals(MARK)) await discardDraft(disk, paths)
 }

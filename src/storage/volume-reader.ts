@@ -1,17 +1,18 @@
 import { LIMITS } from '../base/limits.ts'
-import { isStoreError, StoreError } from '../base/store-error.ts'
+import { isStoreError } from '../base/store-error.ts'
 import { decodeNeedle, type Needle, recordBytes, viewOf } from '../format/needle.ts'
+import {
+  checkIdentity,
+  expired,
+  expiresAtMs,
+  type NeedleRequest,
+  notFound,
+} from '../format/needle-checks.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Generation } from './generation.ts'
 import type { NeedleLocation, NeedleMap } from './needle-map.ts'
-import {
-  checkIdentity,
-  expiresAtMs,
-  LargeNeedle,
-  type NeedleRequest,
-  notFound,
-} from './needle-reader.ts'
+import { LargeNeedle } from './needle-reader.ts'
 import { type ReadBuffer, ReadSlab } from './read-buffer.ts'
 
 /** Looking at the clock costs a tenth of a small read. */
@@ -164,6 +165,6 @@ export class VolumeReader {
     const expiresMs = expiresAtMs(attributes, ttl)
     if (expiresMs === undefined || expiresMs > this.#clock.nowMs()) return found
     if (found instanceof LargeNeedle) found[Symbol.dispose]()
-    throw new StoreError('NEEDLE_NOT_FOUND', 'the time of this needle is over')
+    throw expired()
   }
 }

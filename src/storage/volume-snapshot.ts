@@ -67,6 +67,12 @@ export class VolumeSnapshot implements Disposable {
     })
   }
 
+  /** As `DiskFile.read`, of `.dat` as far as the snapshot goes. */
+  read(target: Buffer, targetAt: number, length: number, position: number): Promise<number> {
+    const wanted = Math.min(length, this.datBytes - position)
+    return this.#generation.dat.read(target, targetAt, wanted, position)
+  }
+
   /** At most `length` bytes of `.dat` at `position`; fewer at the end of the snapshot. */
   readDat(length: number, position: number): Promise<Buffer> {
     const wanted = Math.min(length, this.datBytes - position)

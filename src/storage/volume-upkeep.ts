@@ -1,6 +1,7 @@
 import type { ReplicaPlacement } from '../base/replica-placement.ts'
 import { yieldTurn } from '../runtime/yield-turn.ts'
 import { Checkpointer, type CheckpointHost } from './checkpointer.ts'
+import { CodingSource } from './coding-source.ts'
 import type { Generation } from './generation.ts'
 import { PackedNeedleMap } from './packed-needle-map.ts'
 import type { ScrubHost } from './scrub.ts'
@@ -13,7 +14,7 @@ import {
   vacuumGeneration,
 } from './vacuum.ts'
 import type { VolumeCondition } from './volume-condition.ts'
-import { busy } from './volume-errors.ts'
+import { busy, wideOffsets } from './volume-errors.ts'
 import type { VolumeInfoFile } from './volume-info-file.ts'
 import type { VolumeOptions, VolumeParts } from './volume-options.ts'
 import type { VolumePaths } from './volume-paths.ts'
@@ -120,6 +121,20 @@ export class VolumeUpkeep {
     return writer.between(() =>
       VolumeSnapshot.take(current.generation, info.info, condition.isSealed, this.ending),
     )
+  }
+
+  /** As `Volume.codingSource`. */
+  async codingSource(): Promise<CodingSource> {
+    const { writer, condition, current, info, paths } = this.#parts
+    const isSealed = condition.isSealed
+    const source = await writer.between(async () => {
+      const { generation } = current
+      if (generation.log.isReadOnly) throw wideOffsets(paths)
+      const snapshot = await VolumeSnapshot.take(generation, info.info, isSealed, this.ending)
+      return await CodingSource.take(generation, snapshot)
+    })
+    await source.sortRows()
+    return source
   }
 
   checkpoint(): Promise<void> {

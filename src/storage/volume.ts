@@ -8,10 +8,12 @@ import {
   prepareSpooledNeedle,
 } from '../format/needle.ts'
 import type { NeedleAttributes } from '../format/needle-attributes.ts'
+import { checkRange, type NeedleRequest } from '../format/needle-checks.ts'
 import type { SuperBlock } from '../format/super-block.ts'
+import type { CodingSource } from './coding-source.ts'
 import type { Generation, SharedGeneration } from './generation.ts'
 import type { NeedleEntries } from './needle-map.ts'
-import { checkRange, LargeNeedle, type NeedleRequest } from './needle-reader.ts'
+import { LargeNeedle } from './needle-reader.ts'
 import { type NeedleStat, statNeedle } from './needle-stat.ts'
 import type { DeleteResult, PendingPut, PutResult } from './pending-write.ts'
 import type { ReadBuffer } from './read-buffer.ts'
@@ -350,6 +352,16 @@ export class Volume implements AsyncDisposable {
   async snapshot(): Promise<VolumeSnapshot> {
     this.#checkOpen()
     return await this.#upkeep.snapshot()
+  }
+
+  /**
+   * What the files hold now, with all that an encoder needs to know of it. To be disposed of.
+   *
+   * @throws {StoreError} VERSION_UNSUPPORTED: rows of its index are too wide. CLOSED.
+   */
+  async codingSource(): Promise<CodingSource> {
+    this.#checkOpen()
+    return await this.#upkeep.codingSource()
   }
 
   /** Writes `.sum` now, so that the next start has nothing to scan. */

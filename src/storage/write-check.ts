@@ -11,11 +11,11 @@ import {
   TOMBSTONE_BYTES,
 } from '../format/needle.ts'
 import { decodeAttributes } from '../format/needle-attributes.ts'
+import { cookieMismatch } from '../format/needle-checks.ts'
 import { readFully } from '../runtime/disk.ts'
 import { attributesHash } from './attributes-hash.ts'
 import type { Generation } from './generation.ts'
 import type { NeedleLocation } from './needle-map.ts'
-import { cookieMismatch } from './needle-reader.ts'
 import type { BatchEntry, PendingDelete, PendingPut } from './pending-write.ts'
 
 /** What is stored under the id of a write: found once per write to an id that is known. */

@@ -15,6 +15,7 @@ import { cryptoRandom } from '../runtime/random.ts'
 import type { VolumeHttpConfig } from './http-context.ts'
 import { volumeHttp } from './http-handler.ts'
 import { isFromCluster } from './http-replica.ts'
+import type { PlaceOfShard } from './shard-sources.ts'
 import { ThreadAccess } from './thread-access.ts'
 import { type CallHandler, ThreadPort } from './thread-port.ts'
 
@@ -32,6 +33,8 @@ export interface DataThreadSetup {
 /** What the owner's thread says whenever it changes. */
 export interface DataThreadState {
   readonly volumeIds: readonly VolumeId[]
+  /** Those of which there are shards. */
+  readonly codedIds: readonly VolumeId[]
   /** What `volumesWord` said when these were all volumes. */
   readonly volumesStamp: number
   readonly isReady: boolean
@@ -66,6 +69,7 @@ async function runDataThread(setup: DataThreadSetup): Promise<void> {
       status: async () => (await port.call('status', [])) as object,
       isReady: () => isReady,
       openVolumeData: (volumeId: VolumeId) => access.openData(volumeId),
+      openShard: (place: PlaceOfShard) => access.openShard(place),
       deleteChunk: async (fileId: FileId, signal: AbortSignal) =>
         (await port.call('deleteChunk', [fileId], signal)) as DeleteAnswer,
       ...(auth && { verifyReplica: (req: IncomingMessage) => isFromCluster(auth, req) }),
@@ -77,9 +81,9 @@ async function runDataThread(setup: DataThreadSetup): Promise<void> {
   const server = await HttpServer.open({ ...http, logger, clock }, options)
   Object.assign(handlers, {
     state: ([state]: unknown[]) => {
-      const { volumeIds, volumesStamp, isReady: isReadyNow } = state as DataThreadState
-      access.setVolumes(volumeIds, volumesStamp)
-      isReady = isReadyNow
+      const now = state as DataThreadState
+      access.setVolumes(now)
+      isReady = now.isReady
       return access.takeReadCounts()
     },
     metrics: () => metrics.snapshot(),

@@ -18,6 +18,7 @@ import type { SharedGeneration } from '../storage/generation.ts'
 import type { DataThreadSetup, DataThreadState } from './data-thread.ts'
 import type { VolumeHttpConfig } from './http-context.ts'
 import type { NeedleAccess } from './needle-access.ts'
+import type { PlaceOfShard } from './shard-sources.ts'
 import { bindShared } from './shared-listener.ts'
 import type { PostedContent, ReadCount } from './thread-access.ts'
 import { type CallHandler, type StreamRef, ThreadPort } from './thread-port.ts'
@@ -30,6 +31,8 @@ export interface DataThreadsParts {
   readonly logger: Logger
   /** @throws {StoreError} VOLUME_NOT_FOUND. */
   readonly share: (volumeId: VolumeId) => SharedGeneration
+  /** @throws {StoreError} VOLUME_NOT_FOUND, SHARD_NOT_FOUND. */
+  readonly pathOfShard: (place: PlaceOfShard) => string
   readonly status: () => object | Promise<object>
   readonly deleteChunk: (fileId: FileId, signal: AbortSignal) => Promise<DeleteAnswer>
   /** What this thread has counted. */
@@ -181,6 +184,7 @@ function ownerHandlers(
   const { access, logger } = parts
   return {
     share: ([volumeId]) => parts.share(volumeId as VolumeId),
+    pathOfShard: ([place]) => parts.pathOfShard(place as PlaceOfShard),
     put: ([request], signal) => access.put(request as PutRequest, signal),
     delete: ([request], signal) => access.delete(request as DeleteRequest, signal),
     noteBad: ([fileId]) => access.noteBad(fileId as FileId),

@@ -7,6 +7,7 @@ import type {
   NodeLocation,
   VolumeReport,
 } from '../net/master-api.ts'
+import type { ShardReport } from '../net/stripe-facts.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Random } from '../runtime/random.ts'
@@ -55,6 +56,8 @@ export class HeartbeatLink implements AsyncDisposable {
   readonly #running: Promise<void>
   /** As last told on the present stream, as text to compare with. */
   #told = new Map<VolumeId, string>()
+  /** The same for shards, by run and directory. */
+  #toldShards = new Map<string, { readonly report: ShardReport; readonly text: string }>()
   #intervalMs = INTERVAL_FIRST_MS
   #heardFromLeaderMs = Number.NEGATIVE_INFINITY
   #isLeaving = false
@@ -140,6 +143,7 @@ export class HeartbeatLink implements AsyncDisposable {
 
   async *#beats(signal: AbortSignal): AsyncGenerator<Heartbeat, void, undefined> {
     this.#told = new Map()
+    this.#toldShards = new Map()
     let isFull = true
     while (!signal.aborted) {
       const beat = this.#beat(isFull)
@@ -163,6 +167,7 @@ export class HeartbeatLink implements AsyncDisposable {
       isFull,
       volumes,
       removedVolumeIds,
+      shards: this.#shardNews(),
       disks: reports.disks(),
       highestNeedleId: reports.highestNeedleId(),
       inFlightCount: this.#parts.inFlightCount(),
@@ -176,6 +181,23 @@ export class HeartbeatLink implements AsyncDisposable {
     if (this.#told.get(report.volumeId) === text) return false
     this.#told.set(report.volumeId, text)
     return true
+  }
+
+  /** What is new of shards; of a set that has gone, that nothing is left of it. */
+  #shardNews(): ShardReport[] {
+    const told = this.#toldShards
+    const now = new Map<string, { readonly report: ShardReport; readonly text: string }>()
+    for (const report of this.#parts.reports.shards()) {
+      const { volumeId, runId, directoryId } = report
+      now.set(`${volumeId} ${runId} ${directoryId}`, { report, text: JSON.stringify(report) })
+    }
+    this.#toldShards = now
+    const changed = [...now].filter(([key, { text }]) => told.get(key)?.text !== text)
+    const gone = [...told].filter(([key]) => !now.has(key))
+    return [
+      ...changed.map(([, { report }]) => report),
+      ...gone.map(([, { report }]) => ({ ...report, shards: [], badShards: [] })),
+    ]
   }
 
   async #onAnswer(answer: HeartbeatAnswer): Promise<void> {

@@ -9,6 +9,7 @@ import type { Logger } from '../runtime/logger.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import type { Random } from '../runtime/random.ts'
 import type { NeedleAccess } from './needle-access.ts'
+import type { PlaceOfShard } from './shard-sources.ts'
 
 export interface VolumeHttpParts {
   readonly access: NeedleAccess
@@ -32,6 +33,12 @@ export interface VolumeHttpParts {
    * @throws {StoreError} VOLUME_NOT_FOUND, DISK_FAILED.
    */
   readonly openVolumeData?: (volumeId: VolumeId) => Promise<DiskFile>
+  /**
+   * Opens a shard for reading. Absent: nobody can copy shards from here over HTTP.
+   *
+   * @throws {StoreError} VOLUME_NOT_FOUND, SHARD_NOT_FOUND, DISK_FAILED.
+   */
+  readonly openShard?: (place: PlaceOfShard) => Promise<DiskFile>
   /** Deletes a chunk of a large file, on whichever server it is. Absent: only chunks here. */
   readonly deleteChunk?: (fileId: FileId, signal: AbortSignal) => Promise<DeleteAnswer>
 }

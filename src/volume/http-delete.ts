@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FileId } from '../base/file-id.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
 import { KIB } from '../base/units.ts'
-import type { ChunkManifest } from '../format/chunk-manifest.ts'
+import { type ChunkManifest, needlesOfManifest } from '../format/chunk-manifest.ts'
 import { HTTP_STATUS, sendError, sendJson } from '../net/http-reply.ts'
 import type { DeleteAnswer } from '../net/volume-api.ts'
 import { mapBounded } from '../runtime/map-bounded.ts'
@@ -77,7 +77,7 @@ export class FileDeletes {
   /** False: one could not be deleted. The client knows, and the manifest is kept for a retry. */
   async #deleteChunks(res: ServerResponse, manifest: ChunkManifest): Promise<boolean> {
     const { logger, signal } = this.#parts
-    const ids = manifest.chunks.map((chunk) => chunk.fileId)
+    const ids = needlesOfManifest(manifest)
     try {
       await mapBounded(ids, CHUNKS_AT_ONCE, (id) => this.#deleteChunk(id, signal), signal)
       return true

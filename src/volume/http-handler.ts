@@ -217,6 +217,7 @@ class VolumeRoutes {
     return new Map([
       ...open,
       ['/vol/data', (req, res) => data.serve(req, res)],
+      ['/vol/shard', (req, res) => data.serveShard(req, res)],
       ['/', sendPage],
       ['/ui/index.html', sendPage],
       ['/status', async (_req, res) => sendJson(res, 200, await status())],

@@ -16,6 +16,7 @@ import { volumeHttp } from './http-handler.ts'
 import { isFromCluster } from './http-replica.ts'
 import type { NeedleService } from './needle-service.ts'
 import { statusMembers } from './server-status.ts'
+import { openShardAt, pathOfShard } from './shard-sources.ts'
 import type { VolumeReports } from './volume-report.ts'
 
 export interface HttpListenerParts {
@@ -75,6 +76,7 @@ async function listenHere(
       openVolumeData: (volumeId) => {
         return rest.disk.open(store.get(volumeId).volume.paths.dat, 'read')
       },
+      openShard: (place) => openShardAt(rest.disk, pathOfShard(store, place)),
       ...(tokens && { tokens }),
       ...(auth && { verifyReplica: (req: IncomingMessage) => isFromCluster(auth, req) }),
       deleteChunk: (fileId, signal) => needles.deleteAnywhere(fileId, signal),
@@ -97,6 +99,7 @@ async function listenInThreads(
       access: needles,
       logger,
       share: (volumeId) => store.get(volumeId).volume.share(),
+      pathOfShard: (place) => pathOfShard(store, place),
       status: () => statusMembers(reports, version),
       deleteChunk: (fileId, signal) => needles.deleteAnywhere(fileId, signal),
       metrics: () => metrics.snapshot(),
@@ -105,7 +108,8 @@ async function listenInThreads(
   )
   const refresh = (): void => {
     const volumeIds = Array.from(store.volumes(), ({ volumeId }) => volumeId)
-    threads.setState({ volumeIds, isReady: parts.isReady() })
+    const codedIds = new Set(Array.from(store.allShardSets(), ({ set }) => set.run.volumeId))
+    threads.setState({ volumeIds, codedIds: [...codedIds], isReady: parts.isReady() })
   }
   const timer = repeat(clock, REFRESH_MS, refresh)
   refresh()

@@ -177,9 +177,9 @@ export class FileReads {
     const { isChunkManifest, isCompressed } = needle.metadata
     const isExpanded = isChunkManifest === true && target.query.get('cm') !== 'false'
     if (isExpanded) {
-      const { access, tokens } = this.#parts
+      const { access, clock, tokens } = this.#parts
       const manifest = await readManifest(needle, signal)
-      const chunks = { access, tokens: this.#config.needsReadToken ? tokens : undefined }
+      const chunks = { access, clock, tokens: this.#config.needsReadToken ? tokens : undefined }
       const source = manifestSource(chunks, manifest, needle)
       const headers = fileHeaders(source.metadata, target)
       return { source, headers: { ...headers, 'X-File-Store': 'chunked' } }
@@ -285,7 +285,8 @@ export class FileReads {
     this.#sentBytes.add(bytes)
     const piecesBytes =
       2 * LIMITS[source.lend === undefined ? 'streamPiece' : 'httpPieceBytes'].value
-    await take(this.#memory, source.whole?.length ?? piecesBytes, res, signal)
+    const heldBytes = source.whole?.length ?? source.heldBytes ?? piecesBytes
+    await take(this.#memory, heldBytes, res, signal)
     if (this.#downloads !== undefined) await take(this.#downloads, bytes, res, signal)
   }
 }

@@ -14,6 +14,8 @@ export interface FileSource extends AsyncDisposable {
   readonly sizeBytes: number | undefined
   /** All bytes, when they are in memory. */
   readonly whole: Buffer | undefined
+  /** What is in memory while it is being sent, where that is more than two pieces. */
+  readonly heldBytes?: number | undefined
   /** The bytes of `range`, or all. A source may be opened again for another range. */
   open(range: ByteRange | undefined, signal: AbortSignal): AsyncIterable<Uint8Array>
   /** All bytes, in memory that is to be released. Absent: `open` does not take much anyway. */

@@ -10,13 +10,13 @@ import { readSuperBlock } from '../storage/recovery.ts'
 import type { VolumeHttpParts } from './http-context.ts'
 import { sendPieces } from './http-send.ts'
 import { splitTarget } from './http-target.ts'
+import { checkShardRange } from './shard-sources.ts'
 
 const PIECES_KEPT = 8
 
 /**
- * `GET /vol/data?volume=V&revision=R&bytes=N`: the first N bytes of the `.dat` of a volume, for a
- * server that copies it. They never change while the volume has that compaction revision, so no
- * snapshot has to be kept. The request is signed with the cluster secret.
+ * Bytes of files, for servers that copy them: as fast as the disk gives them, over HTTP. The
+ * requests are signed with the cluster secret.
  */
 export class VolumeData {
   readonly #parts: VolumeHttpParts
@@ -29,26 +29,68 @@ export class VolumeData {
   }
 
   /**
+   * `GET /vol/data?volume=V&revision=R&bytes=N`: the first N bytes of the `.dat` of a volume. They
+   * never change while it has that compaction revision, so no snapshot has to be kept.
+   *
    * @throws {StoreError} UNAUTHENTICATED, REQUEST_INVALID, VOLUME_NOT_FOUND; VOLUME_CHANGED: it has
    * another revision, or is shorter.
    */
   async serve(req: IncomingMessage, res: ServerResponse): Promise<void> {
-    const { openVolumeData, verifyReplica } = this.#parts
-    if (openVolumeData === undefined || verifyReplica?.(req) !== true) {
-      throw new StoreError('UNAUTHENTICATED', 'this needs the signature of a server of the cluster')
-    }
-    const query = new URLSearchParams(splitTarget(req.url ?? '').query)
+    const { openVolumeData } = this.#parts
+    const query = this.#authorize(req)
+    if (openVolumeData === undefined) throw unsigned()
     const volumeId = parseVolumeId(query.get('volume') ?? '')
     const compactionRevision = wholeNumber(query, 'revision')
     const datBytes = wholeNumber(query, 'bytes')
     await using dat = await openVolumeData(volumeId)
     await checkExtent(dat, { compactionRevision, datBytes })
-    res.writeHead(200, { 'Content-Type': 'application/octet-stream', 'Content-Length': datBytes })
-    if (req.method === 'HEAD') return void res.end()
-    const pieces = readAhead(dat, { fromBytes: 0, toBytes: datBytes }, this.#shelf)
-    await sendPieces(res, pieces, datBytes)
+    await this.#send(res, dat, { fromBytes: 0, toBytes: datBytes })
+  }
+
+  /**
+   * `GET /vol/shard?volume=V&run=R&shard=S&offset=O&bytes=N`: N bytes of a shard from byte O on.
+   * They never change while the shard is there. What is read is not verified.
+   *
+   * @throws {StoreError} UNAUTHENTICATED, REQUEST_INVALID, VOLUME_NOT_FOUND, SHARD_NOT_FOUND;
+   * RANGE_INVALID: none, or not all of them are within the shard.
+   */
+  async serveShard(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const { openShard } = this.#parts
+    const query = this.#authorize(req)
+    if (openShard === undefined) throw unsigned()
+    const volumeId = parseVolumeId(query.get('volume') ?? '')
+    const runId = query.get('run') ?? ''
+    const shard = wholeNumber(query, 'shard')
+    const offsetBytes = wholeNumber(query, 'offset')
+    const lengthBytes = wholeNumber(query, 'bytes')
+    await using file = await openShard({ volumeId, runId, shard })
+    checkShardRange({ offsetBytes, lengthBytes }, await file.sizeBytes())
+    const range = { fromBytes: offsetBytes, toBytes: offsetBytes + lengthBytes }
+    await this.#send(res, file, range)
+  }
+
+  /** The parameters. */
+  #authorize(req: IncomingMessage): URLSearchParams {
+    if (this.#parts.verifyReplica?.(req) !== true) throw unsigned()
+    return new URLSearchParams(splitTarget(req.url ?? '').query)
+  }
+
+  async #send(
+    res: ServerResponse,
+    file: DiskFile,
+    range: { readonly fromBytes: number; readonly toBytes: number },
+  ): Promise<void> {
+    const bytes = range.toBytes - range.fromBytes
+    res.writeHead(200, { 'Content-Type': 'application/octet-stream', 'Content-Length': bytes })
+    if (res.req.method === 'HEAD') return void res.end()
+    await sendPieces(res, readAhead(file, range, this.#shelf), bytes)
     res.end()
   }
+}
+
+function unsigned(): StoreError {
+  const why = 'this needs the signature of a server of the cluster'
+  return new StoreError('UNAUTHENTICATED', why)
 }
 
 async function checkExtent(dat: DiskFile, wanted: VolumeExtent): Promise<void> {

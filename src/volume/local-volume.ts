@@ -46,6 +46,7 @@ import { mapBounded } from '../runtime/map-bounded.ts'
 import type { Store } from '../storage/store.ts'
 import { CopyCommands } from './copy-commands.ts'
 import type { EpochFile } from './epoch-file.ts'
+import { LocalShards } from './local-shards.ts'
 import type { NeedleService } from './needle-service.ts'
 import { streamProgress } from './progress-stream.ts'
 import { RepairCommands } from './repair-commands.ts'
@@ -73,6 +74,7 @@ export interface LocalVolumeParts {
 
 /** The volume server itself, for callers in this process and, behind gRPC, for all others. */
 export class LocalVolume implements VolumeApi, AsyncDisposable {
+  readonly shards: LocalShards
   readonly #parts: LocalVolumeParts
   readonly #copies: CopyCommands
   readonly #repairs: RepairCommands
@@ -84,6 +86,9 @@ export class LocalVolume implements VolumeApi, AsyncDisposable {
     this.#parts = parts
     this.#copies = new CopyCommands({ ...parts, peerAt })
     this.#repairs = new RepairCommands({ ...parts, peerAt })
+    const isMember = (volumeId: VolumeId, signal: AbortSignal): Promise<boolean> =>
+      parts.needles.isMember(volumeId, signal)
+    this.shards = new LocalShards({ ...parts, peerAt, isMember })
   }
 
   put(request: PutRequest, signal: AbortSignal): Promise<PutAnswer> {
@@ -162,6 +167,7 @@ export class LocalVolume implements VolumeApi, AsyncDisposable {
       epoch: epochs.highest,
       disks: reports.disks(),
       volumes: reports.all(),
+      shards: reports.shards(),
     }
   }
 
@@ -218,13 +224,13 @@ export class LocalVolume implements VolumeApi, AsyncDisposable {
     const { store, epochs, gate } = this.#parts
     const { volumeId, forMs } = command
     await epochs.obey(command.epoch)
-    const { volume } = store.get(volumeId)
+    const volume = store.find(volumeId)?.volume
+    if (volume === undefined && store.shardSets(volumeId).length === 0) throw notHere(volumeId)
     if (!(forMs >= 0)) throw new StoreError('REQUEST_INVALID', `frozen for ${forMs} ms`)
-    if (forMs === 0) {
-      gate.thaw(volumeId)
-      return volume.extent
-    }
-    await gate.freeze(volumeId, forMs)
+    if (forMs === 0) gate.thaw(volumeId)
+    else await gate.freeze(volumeId, forMs)
+    if (volume === undefined) return this.#journalExtent(volumeId)
+    if (forMs === 0) return volume.extent
     // What repairs were writing is over too; nothing else gets in.
     using _boundary = await volume.snapshot()
     return volume.extent
@@ -285,6 +291,7 @@ export class LocalVolume implements VolumeApi, AsyncDisposable {
   /** Ends what is under way; what copies had written is removed. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort()
+    await this.shards[Symbol.asyncDispose]()
     await Promise.allSettled(this.#underWay)
   }
 
@@ -296,6 +303,13 @@ export class LocalVolume implements VolumeApi, AsyncDisposable {
     }
     const why = connect === undefined ? 'knows no other' : 'is the source itself'
     throw new StoreError('REQUEST_INVALID', `nothing can be fetched: this server ${why}`)
+  }
+
+  /** Grows with every delete, like that of a volume. */
+  #journalExtent(volumeId: VolumeId): VolumeExtent {
+    const sets = this.#parts.store.shardSets(volumeId)
+    const datBytes = sets.reduce((total, { stats }) => total + stats.journalBytes, 0)
+    return { datBytes, compactionRevision: 0 }
   }
 
   #untilClosed(signal: AbortSignal): AbortSignal {
@@ -315,4 +329,8 @@ export class LocalVolume implements VolumeApi, AsyncDisposable {
       this.#underWay.delete(running)
     }
   }
+}
+
+function notHere(volumeId: VolumeId): StoreError {
+  return new StoreError('VOLUME_NOT_FOUND', `there is nothing of volume ${volumeId}`)
 }

@@ -3,6 +3,7 @@ import type { VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { isStoreError } from '../base/store-error.ts'
 import type { MasterApi, NodeLocation, VolumeLocations, WritePolicy } from '../net/master-api.ts'
+import type { StripeLocations } from '../net/stripe-facts.ts'
 import { cancelledError, onAbort } from '../runtime/abort.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
@@ -15,8 +16,11 @@ interface LocationCacheParts {
 
 /** Where the copies of a volume are that can be reached, and when a write to them counts. */
 export interface Whereabouts {
+  /** Of a coded volume: all that have shards of it. */
   readonly locations: readonly NodeLocation[]
   readonly writePolicy: WritePolicy
+  /** Undefined: the volume is not erasure-coded. */
+  readonly stripe: StripeLocations | undefined
 }
 
 interface Known extends Whereabouts {
@@ -62,6 +66,16 @@ export class LocationCache implements AsyncDisposable {
     }
   }
 
+  /** What is known without asking anybody, however old. */
+  peek(volumeId: VolumeId): Whereabouts | undefined {
+    return this.#known.peek(volumeId)
+  }
+
+  /** Whether `expire` was called since it was learnt. */
+  isExpired(volumeId: VolumeId): boolean {
+    return this.#known.peek(volumeId)?.learntMs === Number.NEGATIVE_INFINITY
+  }
+
   /** The copies may be elsewhere by now: the master is asked before they are used again. */
   expire(volumeId: VolumeId): void {
     // An answer that is on its way may be older than what made this necessary.
@@ -94,8 +108,9 @@ export class LocationCache implements AsyncDisposable {
     const ask = async (): Promise<Whereabouts> => {
       // Not with the caller's signal: others may wait for the same answer.
       const found = await this.#parts.master.lookup([volumeId], this.#stop.signal)
-      const entry = found.find((candidate) => candidate.volumeId === volumeId) ?? nowhere(volumeId)
-      return isCurrent() ? this.#learn(entry) : entry
+      const entry = found.find((candidate) => candidate.volumeId === volumeId)
+      const now = entry === undefined ? NOWHERE : whereaboutsOf(entry)
+      return isCurrent() ? this.#learn(volumeId, now) : now
     }
     const asking = ask().finally(() => {
       if (isCurrent()) this.#asking.delete(volumeId)
@@ -104,9 +119,9 @@ export class LocationCache implements AsyncDisposable {
     return asking
   }
 
-  #learn({ volumeId, locations, writePolicy }: Learnt): Whereabouts {
+  #learn(volumeId: VolumeId, now: Whereabouts): Whereabouts {
     const learntMs = this.#parts.clock.monotonicMs()
-    const known = { locations, writePolicy, learntMs }
+    const known = { ...now, learntMs }
     this.#known.set(volumeId, known)
     return known
   }
@@ -133,17 +148,19 @@ export class LocationCache implements AsyncDisposable {
   async #watch(signal: AbortSignal): Promise<void> {
     for await (const update of this.#parts.master.watch(signal)) {
       if (update.isSnapshot) this.#known.clear()
-      for (const entry of update.volumes) this.#learn(entry)
-      for (const volumeId of update.removedVolumeIds) this.#learn(nowhere(volumeId))
+      for (const entry of update.volumes) {
+        this.#learn(entry.volumeId, whereaboutsOf(entry))
+      }
+      for (const volumeId of update.removedVolumeIds) this.#learn(volumeId, NOWHERE)
       this.#isWatched = true
     }
   }
 }
 
-type Learnt = Pick<VolumeLocations, 'volumeId' | 'locations' | 'writePolicy'>
+const NOWHERE: Whereabouts = { locations: [], writePolicy: 'all', stripe: undefined }
 
-function nowhere(volumeId: VolumeId): Learnt {
-  return { volumeId, locations: [], writePolicy: 'all' }
+function whereaboutsOf({ locations, writePolicy, stripe }: VolumeLocations): Whereabouts {
+  return { locations, writePolicy, stripe }
 }
 
 /** The result, unless `signal` aborts first; the work goes on for whoever else waits for it. */

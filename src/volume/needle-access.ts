@@ -32,6 +32,9 @@ export interface StreamedNeedle extends Disposable {
   lend?(shelf: BufferShelf, signal: AbortSignal): AsyncGenerator<LentBytes, void, undefined>
 }
 
+/** All that an answer needs of a `Needle`. */
+export type WholeNeedle = Pick<Needle, 'data' | 'checksum' | 'attributes'>
+
 /**
  * The needles of this server, as the HTTP side sees them: in the thread that owns the volumes, or
  * in a data thread that shares their index. Write tokens are checked behind it, read tokens before.
@@ -50,7 +53,11 @@ export interface NeedleAccess {
    * As `Volume.read`. Where the needle is read through another thread it may come from another copy
    * of the volume, unless the request is forwarded from one.
    */
-  read(fileId: FileId, readDeleted: boolean, isForwarded: boolean): Promise<Needle | StreamedNeedle>
+  read(
+    fileId: FileId,
+    readDeleted: boolean,
+    isForwarded: boolean,
+  ): Promise<WholeNeedle | StreamedNeedle>
 
   put(request: PutRequest, signal: AbortSignal): Promise<PutAnswer>
 

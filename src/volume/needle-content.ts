@@ -1,8 +1,9 @@
 import { LIMITS } from '../base/limits.ts'
 import { isStoreError } from '../base/store-error.ts'
 import type { Needle } from '../format/needle.ts'
+import { checkRange } from '../format/needle-checks.ts'
 import type { ByteRange, NeedleContent, NeedleMetadata } from '../net/volume-api.ts'
-import { checkRange, LargeNeedle } from '../storage/needle-reader.ts'
+import type { StreamedNeedle } from './needle-access.ts'
 
 /**
  * A needle that was read, or opened to be streamed, as callers of `VolumeApi` see it.
@@ -12,12 +13,12 @@ import { checkRange, LargeNeedle } from '../storage/needle-reader.ts'
  * @throws {StoreError} RANGE_INVALID.
  */
 export function contentOf(
-  found: Needle | LargeNeedle,
+  found: Needle | StreamedNeedle,
   range: ByteRange | undefined,
   signal: AbortSignal,
   onCorrupt: () => void = () => undefined,
 ): NeedleContent {
-  if (found instanceof LargeNeedle) return largeContent(found, range, signal, onCorrupt)
+  if (!('data' in found)) return largeContent(found, range, signal, onCorrupt)
   const { data } = found
   if (range !== undefined) checkRange(range, data.length)
   const wanted = range === undefined ? data : data.subarray(range.start, range.end)
@@ -31,7 +32,7 @@ export function contentOf(
 }
 
 function largeContent(
-  large: LargeNeedle,
+  large: StreamedNeedle,
   range: ByteRange | undefined,
   signal: AbortSignal,
   onCorrupt: () => void,
@@ -64,10 +65,10 @@ async function* piecesOf(data: Buffer): AsyncGenerator<Buffer, void, undefined> 
 }
 
 async function* disposing(
-  pieces: AsyncIterable<Buffer>,
+  pieces: AsyncIterable<Uint8Array>,
   dispose: () => void,
   onCorrupt: () => void,
-): AsyncGenerator<Buffer, void, undefined> {
+): AsyncGenerator<Uint8Array, void, undefined> {
   try {
     yield* pieces
   } catch (error) {

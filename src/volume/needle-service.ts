@@ -28,16 +28,19 @@ import type { PutResult } from '../storage/pending-write.ts'
 import type { ReadBuffer } from '../storage/read-buffer.ts'
 import type { Store } from '../storage/store.ts'
 import { ArrivingBody, type Entered } from './arriving-body.ts'
+import { CodedDeletes } from './coded-deletes.ts'
+import { type CodedCounts, CodedVolumes } from './coded-volumes.ts'
 import type { DirtyRecords } from './dirty-records.ts'
 import { type Hop, replicaMs } from './hop.ts'
 import type { LocationCache } from './location-cache.ts'
-import type { NeedleAccess } from './needle-access.ts'
+import type { NeedleAccess, StreamedNeedle } from './needle-access.ts'
 import { contentOf } from './needle-content.ts'
 import { NeedleWrites } from './needle-writes.ts'
 import { placeOf, type ReadCache } from './read-cache.ts'
 import { ReadsElsewhere } from './reads-elsewhere.ts'
 import { type Copies, ReplicaPeers } from './replicate.ts'
 import { type ReplicatedPut, type ReplicatedWrite, ReplicatedWrites } from './replicated-writes.ts'
+import { WriteEntry } from './write-entry.ts'
 import type { WriteGate } from './write-gate.ts'
 
 export interface NeedleServiceParts {
@@ -51,6 +54,7 @@ export interface NeedleServiceParts {
   readonly tokens: FileTokens | undefined
   /** Undefined: needles are not kept in memory. */
   readonly cache: ReadCache | undefined
+  readonly codedCounts: CodedCounts
 }
 
 export interface ClusterParts {
@@ -69,11 +73,13 @@ export class NeedleService implements NeedleAccess, AsyncDisposable {
   readonly #parts: NeedleServiceParts
   readonly #replicas: ReplicatedWrites | undefined
   readonly #elsewhere: ReadsElsewhere | undefined
+  readonly #coded: CodedVolumes
+  readonly #codedDeletes: CodedDeletes
+  readonly #entry: WriteEntry
   readonly #writes = new NeedleWrites()
   readonly #isDurable: boolean
   readonly #needsWriteToken: boolean
   readonly #stop = new AbortController()
-  #inFlightCount = 0
 
   constructor(
     parts: NeedleServiceParts,
@@ -81,43 +87,59 @@ export class NeedleService implements NeedleAccess, AsyncDisposable {
   ) {
     this.#parts = parts
     const { cluster, clock, random } = parts
+    const stop = this.#stop.signal
+    this.#entry = new WriteEntry(parts.gate)
+    this.#coded = new CodedVolumes({ ...parts, counts: parts.codedCounts, stop })
     if (cluster !== undefined) {
       const { dirty, counts } = cluster
       const peers = new ReplicaPeers({ ...cluster, clock })
       const { failures, readsElsewhere: count } = counts
-      const stop = this.#stop.signal
       this.#replicas = new ReplicatedWrites({ peers, dirty, clock, failures, stop })
       this.#elsewhere = new ReadsElsewhere({ ...cluster, clock, random, count })
     }
+    const inside = { coded: this.#coded, entry: this.#entry, writes: this.#writes, stop }
+    this.#codedDeletes = new CodedDeletes({ ...parts, ...inside, replicas: this.#replicas })
     this.#isDurable = options.isDurable
     this.#needsWriteToken = options.needsWriteToken
   }
 
   /** Writes, and reads that wait for a disk, under way. */
   get inFlightCount(): number {
-    return this.#inFlightCount
+    return this.#entry.inFlightCount
+  }
+
+  /** Of which there are shards here. */
+  get coded(): CodedVolumes {
+    return this.#coded
   }
 
   isLocal(volumeId: VolumeId): boolean {
-    return this.#parts.store.find(volumeId) !== undefined
+    return this.#parts.store.find(volumeId) !== undefined || this.#coded.isHere(volumeId)
   }
 
   readWarm(fileId: FileId, readDeleted: boolean, into: ReadBuffer): Needle | undefined {
-    const { volume } = this.#find(fileId.volumeId)
+    const { volumeId } = fileId
+    const stored = this.#parts.store.find(volumeId)
+    if (stored === undefined && this.#coded.isHere(volumeId)) return undefined
+    const { volume } = stored ?? this.#parts.store.get(volumeId)
     const cached = readDeleted ? undefined : this.#parts.cache?.get(volume, fileId)
     if (cached !== undefined) return cached
     return volume.readWarm({ id: fileId.needleId, cookie: fileId.cookie, readDeleted }, into)
   }
 
-  async read(fileId: FileId, readDeleted: boolean): Promise<Needle | LargeNeedle> {
-    const { cache } = this.#parts
-    const { volume } = this.#find(fileId.volumeId)
+  async read(fileId: FileId, readDeleted: boolean): Promise<Needle | StreamedNeedle> {
+    const { cache, store } = this.#parts
+    const stored = store.find(fileId.volumeId)
+    if (stored === undefined && this.#coded.isHere(fileId.volumeId)) {
+      return await this.#entry.count(this.#coded.read(fileId))
+    }
+    const { volume } = stored ?? store.get(fileId.volumeId)
     const place = cache === undefined || readDeleted ? undefined : placeOf(volume, fileId)
     // In the same turn: the read finds the needle at this place.
     const wholeBytesMax = LIMITS.answeredWholeMax.value
     const { cookie, needleId: id } = fileId
     const reading = volume.read({ id, cookie, readDeleted, wholeBytesMax })
-    const found = await this.#count(reading)
+    const found = await this.#entry.count(reading)
     if (place !== undefined && !(found instanceof LargeNeedle)) cache?.put(fileId, found, place)
     return found
   }
@@ -131,7 +153,7 @@ export class NeedleService implements NeedleAccess, AsyncDisposable {
     const { volume } = ready.stored
     if (ready.copies === undefined) {
       using _write = this.#track(ready.stored, fileId)
-      return this.#answer(await this.#inside(fileId, () => volume.put(input, signal)))
+      return this.#answer(await this.#entry.inside(fileId, () => volume.put(input, signal)))
     }
     const isNew = placeOf(volume, fileId) === undefined
     using write = this.#writes.begin(fileId)
@@ -140,11 +162,12 @@ export class NeedleService implements NeedleAccess, AsyncDisposable {
       fileId,
       copyCount: ready.copyCount,
       dataBytes: data.length,
-      here: async () => this.#answer(await this.#inside(fileId, () => volume.put(input, stop))),
+      here: async () =>
+        this.#answer(await this.#entry.inside(fileId, () => volume.put(input, stop))),
       send: (peer, hop) => peer.put({ ...stamped, isReplica: true }, hop.signal),
       undo: () => this.#undo(ready.stored, fileId, isNew && !write.isContested),
     }
-    return await this.#count(ready.replicas.put(replicated, ready.copies))
+    return await this.#entry.count(ready.replicas.put(replicated, ready.copies))
   }
 
   /** The body is stored here first, and sent on from here: it is read only once. */
@@ -155,11 +178,13 @@ export class NeedleService implements NeedleAccess, AsyncDisposable {
     const arriving = new ArrivingBody(request, () => this.#enter(request, ready.stored, signal))
     try {
       const { volume } = ready.stored
-      const result = await this.#count(volume.putStream(inputOf(stamped), arriving.read(), signal))
+      const result = await this.#entry.count(
+        volume.putStream(inputOf(stamped), arriving.read(), signal),
+      )
       arriving.leave()
       const answer = this.#answer(result)
       if (ready.copies === undefined) return answer
-      return await this.#count(this.#sendStream(ready, stamped, answer, arriving))
+      return await this.#entry.count(this.#sendStream(ready, stamped, answer, arriving))
     } finally {
       arriving[Symbol.dispose]()
     }
@@ -168,22 +193,28 @@ export class NeedleService implements NeedleAccess, AsyncDisposable {
   async delete(request: DeleteRequest, signal: AbortSignal): Promise<DeleteAnswer> {
     this.#checkToken(request)
     const { fileId } = request
+    const { volumeId } = fileId
+    // One that was held still may have been coded meanwhile.
+    if (this.#parts.gate.isFrozen(volumeId) || this.#coded.mayBeCoded(volumeId)) {
+      const answer = await this.#codedDeletes.delete(request, signal)
+      if (answer !== undefined) return answer
+    }
     const ready = await this.#ready(request, signal, 'delete')
     const { volume } = ready.stored
     const needle = { id: fileId.needleId, cookie: fileId.cookie }
     if (ready.copies === undefined) {
       using _write = this.#track(ready.stored, fileId)
-      return await this.#inside(fileId, () => volume.delete(needle, signal))
+      return await this.#entry.inside(fileId, () => volume.delete(needle, signal))
     }
     using _write = this.#writes.begin(fileId)
     const replicated: ReplicatedWrite<DeleteAnswer> = {
       fileId,
       copyCount: ready.copyCount,
       dataBytes: 0,
-      here: () => this.#inside(fileId, () => volume.delete(needle, this.#stop.signal)),
+      here: () => this.#entry.inside(fileId, () => volume.delete(needle, this.#stop.signal)),
       send: (peer, hop) => peer.delete({ ...request, isReplica: true }, hop.signal),
     }
-    return await this.#count(ready.replicas.delete(replicated, ready.copies))
+    return await this.#entry.count(ready.replicas.delete(replicated, ready.copies))
   }
 
   /**
@@ -220,12 +251,18 @@ export class NeedleService implements NeedleAccess, AsyncDisposable {
     code: ErrorCode,
     signal: AbortSignal,
   ): Promise<NeedleContent | undefined> {
-    const volume = this.#parts.store.find(request.fileId.volumeId)?.volume
+    const { volumeId } = request.fileId
+    const volume = this.#parts.store.find(volumeId)?.volume
+    // What was coded when it was bad already is the same on every server.
+    const isHopeless = volume === undefined && code === 'NEEDLE_CORRUPT'
+    if (isHopeless && this.#coded.isHere(volumeId)) return undefined
     return await this.#elsewhere?.fetchInstead(request, { code, volume }, signal)
   }
 
   noteBad(fileId: FileId): void {
-    this.#elsewhere?.noteBad(fileId, this.#parts.store.find(fileId.volumeId)?.volume)
+    const stored = this.#parts.store.find(fileId.volumeId)
+    if (stored === undefined && this.#coded.isHere(fileId.volumeId)) return
+    this.#elsewhere?.noteBad(fileId, stored?.volume)
   }
 
   async locate(volumeId: VolumeId, signal: AbortSignal): Promise<readonly NodeLocation[]> {
@@ -233,14 +270,29 @@ export class NeedleService implements NeedleAccess, AsyncDisposable {
     return cluster === undefined ? [] : await cluster.locations.locate(volumeId, signal)
   }
 
+  /** Whether the master counts the copy here. @throws {StoreError} as `MasterApi.lookup`. */
+  async isMember(volumeId: VolumeId, signal: AbortSignal): Promise<boolean> {
+    const { cluster } = this.#parts
+    if (cluster === undefined) return true
+    const { locations, stripe } = await cluster.locations.refresh(volumeId, signal)
+    return stripe === undefined && locations.some(({ url }) => url === cluster.ownUrl())
+  }
+
   /** Deletes a needle of any volume of the cluster with all its copies; needs no token. */
   async deleteAnywhere(fileId: FileId, signal: AbortSignal): Promise<DeleteAnswer> {
     const writeToken = this.#parts.tokens?.mintWrite(fileId, OWN_TOKEN_S) ?? ''
     const request = { fileId, writeToken, isReplica: false }
-    if (this.isLocal(fileId.volumeId)) return await this.delete(request, signal)
+    const { volumeId } = fileId
+    try {
+      if (this.isLocal(volumeId)) return await this.delete(request, signal)
+    } catch (error) {
+      // Shards that do not count are of no use.
+      if (!isStoreError(error, 'VOLUME_NOT_FOUND')) throw error
+    }
     const { cluster } = this.#parts
-    const [first] = await this.locate(fileId.volumeId, signal)
-    if (cluster === undefined || first === undefined) throw notHere(fileId.volumeId)
+    const others = await this.locate(volumeId, signal)
+    const first = others.find(({ url }) => url !== cluster?.ownUrl())
+    if (cluster === undefined || first === undefined) throw notHere(volumeId)
     return await cluster.connect(first).delete(request, signal)
   }
 
@@ -250,7 +302,9 @@ export class NeedleService implements NeedleAccess, AsyncDisposable {
   }
 
   #find(volumeId: VolumeId): StoredVolume {
-    return this.#parts.store.find(volumeId) ?? this.#parts.store.get(volumeId)
+    const stored = this.#parts.store.find(volumeId)
+    if (stored === undefined && this.#coded.isHere(volumeId)) throw isCoded(volumeId)
+    return stored ?? this.#parts.store.get(volumeId)
   }
 
   /** Whoever may send replicas has shown that it knows the secret the tokens are made with. */
@@ -296,7 +350,7 @@ export class NeedleService implements NeedleAccess, AsyncDisposable {
     const { gate } = this.#parts
     const { volumeId } = request.fileId
     for (;;) {
-      await this.#pass(request, signal)
+      await this.#entry.pass(request, signal)
       const stored = this.#find(volumeId)
       const count = copyCount(stored.volume.replicaPlacement)
       if (request.isReplica || count === 1) return { stored, copies: undefined }
@@ -307,26 +361,6 @@ export class NeedleService implements NeedleAccess, AsyncDisposable {
     }
   }
 
-  /**
-   * Waits while the volume is held still. A copy from another server is then refused: the members
-   * may be others by now, which the sender finds out when it asks again.
-   */
-  async #pass({ fileId, isReplica }: WriteHead, signal: AbortSignal): Promise<void> {
-    const { gate } = this.#parts
-    const { volumeId } = fileId
-    const { frozenReplicaMs, frozenWriteMs } = LIMITS
-    const waitMs = isReplica ? frozenReplicaMs.value : frozenWriteMs.value
-    let hasWaited = false
-    for (;;) {
-      const waiting = gate.wait(volumeId, signal, waitMs)
-      if (waiting === undefined) break
-      await waiting
-      hasWaited = true
-    }
-    if (!hasWaited || !isReplica) return
-    throw new StoreError('VOLUME_BUSY', `volume ${volumeId} was held still; look for it again`)
-  }
-
   /** The body of a stream is complete: from here on it is a write like others. */
   async #enter(
     request: WriteHead,
@@ -335,7 +369,7 @@ export class NeedleService implements NeedleAccess, AsyncDisposable {
   ): Promise<Entered> {
     const { gate } = this.#parts
     const { fileId } = request
-    await this.#pass(request, signal)
+    await this.#entry.pass(request, signal)
     gate.enter(fileId.volumeId)
     const isNew = placeOf(volume, fileId) === undefined
     const write = this.#writes.begin(fileId)
@@ -382,7 +416,7 @@ export class NeedleService implements NeedleAccess, AsyncDisposable {
     if (!isOurs || this.#parts.gate.isFrozen(fileId.volumeId)) return false
     const needle = { id: fileId.needleId, cookie: fileId.cookie }
     try {
-      await this.#inside(fileId, () => volume.delete(needle, this.#stop.signal))
+      await this.#entry.inside(fileId, () => volume.delete(needle, this.#stop.signal))
       return true
     } catch (error) {
       if (isStoreError(error)) return false
@@ -395,30 +429,9 @@ export class NeedleService implements NeedleAccess, AsyncDisposable {
     return copyCount(volume.replicaPlacement) === 1 ? undefined : this.#writes.begin(fileId)
   }
 
-  async #inside<Result>({ volumeId }: FileId, write: () => Promise<Result>): Promise<Result> {
-    const { gate } = this.#parts
-    gate.enter(volumeId)
-    this.#inFlightCount++
-    try {
-      return await write()
-    } finally {
-      this.#inFlightCount--
-      gate.leave(volumeId)
-    }
-  }
-
   #answer(result: PutResult): PutAnswer {
     const { checksum, dataBytes, isUnchanged } = result
     return { checksum, dataBytes, isUnchanged, isDurable: this.#isDurable }
-  }
-
-  async #count<Result>(running: Promise<Result>): Promise<Result> {
-    this.#inFlightCount++
-    try {
-      return await running
-    } finally {
-      this.#inFlightCount--
-    }
   }
 }
 
@@ -459,6 +472,10 @@ const OWN_TOKEN_S = 60
 function inputOf(request: { readonly fileId: FileId; readonly metadata: NeedleMetadata }) {
   const { fileId, metadata } = request
   return { id: fileId.needleId, cookie: fileId.cookie, attributes: metadata }
+}
+
+function isCoded(volumeId: VolumeId): StoreError {
+  return new StoreError('VOLUME_SEALED', `volume ${volumeId} is erasure-coded: it takes no puts`)
 }
 
 function notHere(volumeId: VolumeId): StoreError {

@@ -2,10 +2,10 @@ import { LRUCache } from 'lru-cache'
 import type { FileId } from '../base/file-id.ts'
 import { LIMITS } from '../base/limits.ts'
 import type { Needle } from '../format/needle.ts'
+import { cookieMismatch, expiresAtMs } from '../format/needle-checks.ts'
 import type { SuperBlock } from '../format/super-block.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { NeedleLocation } from '../storage/needle-map.ts'
-import { cookieMismatch, expiresAtMs } from '../storage/needle-reader.ts'
 import type { Volume } from '../storage/volume.ts'
 
 /** What an entry takes beside the record: key, objects, the links of the list. */

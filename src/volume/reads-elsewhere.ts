@@ -44,6 +44,9 @@ const OF_THIS_COPY: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'VOLUME_FAILED',
   'VOLUME_DAMAGED',
   'CLOSED',
+  // Another server may reach more shards than this one.
+  'SHARDS_LOST',
+  'CODEC_UNAVAILABLE',
 ])
 
 /** Needles read from other copies of their volumes: there is none here, or it is bad. */

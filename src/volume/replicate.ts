@@ -1,6 +1,8 @@
+import { shardCountOf } from '../base/erasure-scheme.ts'
 import type { VolumeId } from '../base/ids.ts'
 import { type ErrorCode, isStoreError, StoreError } from '../base/store-error.ts'
 import type { NodeLocation, WritePolicy } from '../net/master-api.ts'
+import type { StripeLocations } from '../net/stripe-facts.ts'
 import type { ConnectVolume, VolumeApi } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { type Hop, runHop } from './hop.ts'
@@ -38,8 +40,8 @@ export class ReplicaPeers {
   }
 
   /**
-   * The copies of a volume that should have `copyCount`. The master is asked anew when too few are
-   * known.
+   * The copies of a volume that should have `copyCount`, or the servers with shards of it. The
+   * master is asked anew when too few are known.
    *
    * @throws {StoreError} REPLICATION_FAILED: nobody can say where they are. CANCELLED.
    */
@@ -101,11 +103,19 @@ export class ReplicaPeers {
   }
 
   /** A copy here that the master does not name does not count. */
-  #copies({ locations, writePolicy }: Whereabouts, copyCount: number): Copies {
+  #copies({ locations, writePolicy, stripe }: Whereabouts, copyCount: number): Copies {
     const ownUrl = this.#parts.ownUrl()
     const peers = locations.filter(({ url }) => url !== ownUrl)
-    return { peers, writePolicy, missingCount: Math.max(0, copyCount - locations.length) }
+    const missingCount =
+      stripe === undefined ? Math.max(0, copyCount - locations.length) : missingShards(stripe)
+    return { peers, writePolicy, missingCount }
   }
+}
+
+/** Nobody says which servers have them: at most as many. */
+function missingShards(stripe: StripeLocations): number {
+  const inReach = new Set(stripe.shards.map(({ shard }) => shard))
+  return Math.max(0, shardCountOf(stripe) - inReach.size)
 }
 
 /** Whether a write that failed so was certainly not done. */

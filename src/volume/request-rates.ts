@@ -15,15 +15,15 @@ interface Rate {
   shownPerS: number
 }
 
-/** How many requests a second volumes have had of late, from counts that only grow. */
-export class RequestRates {
-  readonly #rates = new Map<VolumeId, Rate>()
+/** How many requests a second volumes, or shards, have had of late, from counts that only grow. */
+export class RequestRates<Key = VolumeId> {
+  readonly #rates = new Map<Key, Rate>()
 
   /** To be told every second or so. */
-  note(volumeId: VolumeId, owner: object, count: number, nowMs: number): void {
-    const rate = this.#rates.get(volumeId)
+  note(key: Key, owner: object, count: number, nowMs: number): void {
+    const rate = this.#rates.get(key)
     if (rate?.owner !== owner) {
-      this.#rates.set(volumeId, { owner, count, atMs: nowMs, perS: 0, shownPerS: 0 })
+      this.#rates.set(key, { owner, count, atMs: nowMs, perS: 0, shownPerS: 0 })
       return
     }
     const elapsedMs = nowMs - rate.atMs
@@ -38,13 +38,13 @@ export class RequestRates {
   }
 
   /** To two digits; what changes by less than a fifth is said to be the same. */
-  perS(volumeId: VolumeId): number {
-    return this.#rates.get(volumeId)?.shownPerS ?? 0
+  perS(key: Key): number {
+    return this.#rates.get(key)?.shownPerS ?? 0
   }
 
-  forgetAllBut(volumeIds: ReadonlySet<VolumeId>): void {
-    for (const volumeId of this.#rates.keys()) {
-      if (!volumeIds.has(volumeId)) this.#rates.delete(volumeId)
+  forgetAllBut(keys: ReadonlySet<Key>): void {
+    for (const key of this.#rates.keys()) {
+      if (!keys.has(key)) this.#rates.delete(key)
     }
   }
 }

@@ -1,6 +1,8 @@
+import { formatErasureScheme } from '../base/erasure-scheme.ts'
 import { formatReplicaPlacement } from '../base/replica-placement.ts'
 import { ttlToBytes } from '../base/ttl.ts'
 import type { DiskReport, VolumeReport } from '../net/master-api.ts'
+import type { ShardReport } from '../net/stripe-facts.ts'
 import type { VolumeReports } from './volume-report.ts'
 
 /** What `GET /status` answers: the member names are those clients of the dialect look for. */
@@ -11,6 +13,10 @@ export function statusMembers(reports: VolumeReports, version: string): object {
     Version: version,
     DiskStatuses: disks.map(diskMembers),
     Volumes: volumes.map((volume) => volumeMembers(volume, disks)),
+    Shards: reports
+      .shards()
+      .sort(byVolume)
+      .map((report) => shardMembers(report, disks)),
   }
 }
 
@@ -37,7 +43,7 @@ function volumeMembers(volume: VolumeReport, disks: readonly DiskReport[]): obje
     Replication: formatReplicaPlacement(volume.replication),
     Ttl: { Count: count, Unit: unit },
     DiskType: '',
-    DiskId: disks.findIndex(({ directoryId }) => directoryId === volume.directoryId),
+    DiskId: diskIdOf(volume, disks),
     Collection: volume.collection,
     Version: 3,
     FileCount: volume.liveNeedles,
@@ -48,6 +54,33 @@ function volumeMembers(volume: VolumeReport, disks: readonly DiskReport[]): obje
     State: volume.state,
     Reason: volume.reason === '' ? undefined : volume.reason,
   }
+}
+
+function shardMembers(report: ShardReport, disks: readonly DiskReport[]): object {
+  return {
+    Id: report.volumeId,
+    Collection: report.collection,
+    RunId: report.runId,
+    DiskId: diskIdOf(report, disks),
+    Scheme: formatErasureScheme(report),
+    Shards: report.shards,
+    BadShards: report.badShards,
+    ShardSize: report.shardBytes,
+    FileCount: report.liveNeedles,
+    DeletedByteCount: report.garbageBytes,
+    ModifiedAtSecond: report.modifiedAtS,
+  }
+}
+
+function byVolume(a: ShardReport, b: ShardReport): number {
+  return a.volumeId - b.volumeId || a.runId.length - b.runId.length || (a.runId < b.runId ? -1 : 1)
+}
+
+function diskIdOf(
+  { directoryId }: { readonly directoryId: string },
+  disks: readonly DiskReport[],
+): number {
+  return disks.findIndex((disk) => disk.directoryId === directoryId)
 }
 
 /** Members of no copies are left out. */

@@ -1,5 +1,6 @@
 import type { FileId } from '../base/file-id.ts'
 import type { VolumeId } from '../base/ids.ts'
+import { LIMITS } from '../base/limits.ts'
 import { type ErrorCode, isStoreError, StoreError } from '../base/store-error.ts'
 import type { Needle } from '../format/needle.ts'
 import type { NeedleAttributes } from '../format/needle-attributes.ts'
@@ -21,11 +22,19 @@ import { Tally } from '../runtime/metrics.ts'
 import type { SharedGeneration } from '../storage/generation.ts'
 import type { ReadBuffer } from '../storage/read-buffer.ts'
 import { VolumeView } from '../storage/volume-view.ts'
-import type { NeedleAccess, StreamedNeedle } from './needle-access.ts'
+import type { NeedleAccess, StreamedNeedle, WholeNeedle } from './needle-access.ts'
+import { openShardAt, type PlaceOfShard } from './shard-sources.ts'
 import { ownBytes, type StreamRef, type ThreadPort } from './thread-port.ts'
 
 /** A needle being overwritten all the time is at last asked of the owner. */
 const VIEWS_TRIED_MAX = 3
+
+/** What there is on this server. */
+interface Volumes {
+  readonly volumeIds: readonly VolumeId[]
+  readonly codedIds: readonly VolumeId[]
+  readonly volumesStamp: number
+}
 
 /** A volume, and how often it was read since this was last told. */
 export type ReadCount = readonly [VolumeId, number]
@@ -47,6 +56,8 @@ export class ThreadAccess implements NeedleAccess {
   readonly #parts: { readonly disk: Disk; readonly clock: Clock }
   readonly #volumes = new Set<VolumeId>()
   readonly #volumesWord: Int32Array
+  /** Only the owner can read them. */
+  #coded: ReadonlySet<VolumeId> = new Set()
   #volumesStamp = -1
   readonly #views = new Map<VolumeId, VolumeView>()
   readonly #reads = new Map<VolumeId, Tally>()
@@ -62,11 +73,12 @@ export class ThreadAccess implements NeedleAccess {
     this.#volumesWord = new Int32Array(volumesWord)
   }
 
-  /** All volumes there were when the word that counts their changes said `stamp`. */
-  setVolumes(volumeIds: readonly VolumeId[], stamp: number): void {
-    this.#volumesStamp = stamp
+  /** All volumes there were when the word that counts their changes said so. */
+  setVolumes(now: Volumes): void {
+    this.#volumesStamp = now.volumesStamp
     this.#volumes.clear()
-    for (const volumeId of volumeIds) this.#volumes.add(volumeId)
+    for (const volumeId of now.volumeIds) this.#volumes.add(volumeId)
+    this.#coded = new Set(now.codedIds)
     for (const volumeId of this.#views.keys()) {
       if (!this.#volumes.has(volumeId)) this.#forget(volumeId)
     }
@@ -81,7 +93,7 @@ export class ThreadAccess implements NeedleAccess {
 
   /** True also when volumes have come or gone and this thread has not heard which: it then asks. */
   isLocal(volumeId: VolumeId): boolean {
-    return this.#volumes.has(volumeId) || this.#isBehind
+    return this.#volumes.has(volumeId) || this.#coded.has(volumeId) || this.#isBehind
   }
 
   readWarm(fileId: FileId, readDeleted: boolean, into: ReadBuffer): Needle | undefined {
@@ -103,9 +115,10 @@ export class ThreadAccess implements NeedleAccess {
     fileId: FileId,
     readDeleted: boolean,
     isForwarded: boolean,
-  ): Promise<Needle | StreamedNeedle> {
+  ): Promise<WholeNeedle | StreamedNeedle> {
     const request = { id: fileId.needleId, cookie: fileId.cookie, readDeleted }
-    for (let tried = 0; tried < VIEWS_TRIED_MAX; tried++) {
+    const isCoded = this.#coded.has(fileId.volumeId) && !this.#volumes.has(fileId.volumeId)
+    for (let tried = 0; tried < VIEWS_TRIED_MAX && !isCoded; tried++) {
       const view = await this.#view(fileId.volumeId)
       if (view === undefined) break
       try {
@@ -186,6 +199,12 @@ export class ThreadAccess implements NeedleAccess {
     return await this.#parts.disk.open(path, 'read')
   }
 
+  /** @throws {StoreError} VOLUME_NOT_FOUND, SHARD_NOT_FOUND, DISK_FAILED. */
+  async openShard(place: PlaceOfShard): Promise<DiskFile> {
+    const path = (await this.#port.call('pathOfShard', [place])) as string
+    return await openShardAt(this.#parts.disk, path)
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const view of this.#views.values()) await view[Symbol.asyncDispose]()
     this.#views.clear()
@@ -238,13 +257,23 @@ export class ThreadAccess implements NeedleAccess {
     fileId: FileId,
     readDeleted: boolean,
     isForwarded: boolean,
-  ): Promise<StreamedNeedle> {
+  ): Promise<WholeNeedle | StreamedNeedle> {
     const head = { fileId, readDeleted, readToken: '', isForwarded }
     const opened = await this.fetch({ ...head, range: undefined }, new AbortController().signal)
+    if (opened.dataBytes <= LIMITS.answeredWholeMax.value) return await wholeOf(opened)
     const fetchRange = (range: ByteRange, signal: AbortSignal): Promise<NeedleContent> =>
       this.fetch({ ...head, range }, signal)
     return new OwnersNeedle(fileId.cookie, opened, fetchRange)
   }
+}
+
+/** As those are that this thread reads itself: an answer depends on whether all is in memory. */
+async function wholeOf(opened: NeedleContent): Promise<WholeNeedle> {
+  await using content = opened
+  const pieces: Uint8Array[] = []
+  for await (const piece of content.data) pieces.push(piece)
+  const { metadata, checksum } = content
+  return { data: Buffer.concat(pieces), checksum, attributes: () => metadata }
 }
 
 /** A needle that the owner's thread reads for this one. */

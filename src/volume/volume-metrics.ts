@@ -1,5 +1,7 @@
 import type { DirtyKind } from '../net/master-api.ts'
+import type { ShardReport } from '../net/stripe-facts.ts'
 import type { Metrics, Tally } from '../runtime/metrics.ts'
+import type { CodedCounts } from './coded-volumes.ts'
 import type { NeedleService } from './needle-service.ts'
 import type { ReadCache } from './read-cache.ts'
 import type { VolumeReports } from './volume-report.ts'
@@ -35,6 +37,19 @@ export function replicationCounts(metrics: Metrics): ReplicationCounts {
       check: dirty.of({ kind: 'check' }),
     },
   }
+}
+
+/** What coded volumes are asked for, and what that takes. */
+export function codedCounts(metrics: Metrics): CodedCounts {
+  const reads = metrics.tallies({
+    name: 'hayloft_coded_reads_total',
+    help: 'Needles read from erasure-coded volumes.',
+  })
+  const rebuilt = metrics.tallies({
+    name: 'hayloft_coded_rebuilds_total',
+    help: 'Runs of bytes made from other shards, because theirs is gone, bad or slow.',
+  })
+  return { reads: reads.of({}), rebuilt: rebuilt.of({}) }
 }
 
 /** Gauges that are read when somebody asks for them. */
@@ -79,6 +94,20 @@ export function registerVolumeMetrics(
   const quarantined = { name: 'volume_quarantined_count', help: 'Files that are not served.' }
   metrics.gauge(quarantined, (gauge) => {
     gauge.set(reports.disks().reduce((total, disk) => total + disk.quarantinedCount, 0))
+  })
+  const shards = { name: 'hayloft_shard_count', help: 'Shards of coded volumes, by state.' }
+  metrics.gauge({ ...shards, labelNames: ['state'] as const }, (gauge) => {
+    const counts = { good: 0, bad: 0 }
+    for (const report of reports.shards()) {
+      counts.bad += report.badShards.length
+      counts.good += report.shards.length - report.badShards.length
+    }
+    for (const state of ['good', 'bad'] as const) gauge.set({ state }, counts[state])
+  })
+  const shardBytes = { name: 'hayloft_shard_bytes', help: 'Bytes of the shards served.' }
+  metrics.gauge(shardBytes, (gauge) => {
+    const bytesOf = ({ shards: { length }, shardBytes: each }: ShardReport) => length * each
+    gauge.set(reports.shards().reduce((total, report) => total + bytesOf(report), 0))
   })
   if (cache === undefined) return
   metrics.gauge({ name: 'read_cache_bytes', help: 'Memory of the read cache.' }, (gauge) =>

@@ -2,10 +2,12 @@ import { compareNeedleIds, type NeedleId, type VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
 import type { DiskReport, ReportedVolumeState, VolumeReport } from '../net/master-api.ts'
+import type { ShardReport } from '../net/stripe-facts.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { yieldTurn } from '../runtime/yield-turn.ts'
 import type { DiskLocation, StoredVolume } from '../storage/disk-location.ts'
+import type { ShardSet } from '../storage/shard-set.ts'
 import type { Store } from '../storage/store.ts'
 import type { Volume } from '../storage/volume.ts'
 import { digestEntries } from './digest.ts'
@@ -41,6 +43,7 @@ export class VolumeReports implements AsyncDisposable {
   readonly #parts: VolumeReportsParts
   readonly #digests = new Map<VolumeId, DigestState>()
   readonly #rates = new RequestRates()
+  readonly #shardRates = new RequestRates<ShardSet>()
   readonly #stop = new AbortController()
   #spaceAskedMs = 0
   readonly #working: Promise<void>
@@ -67,6 +70,30 @@ export class VolumeReports implements AsyncDisposable {
     throw new StoreError('VOLUME_NOT_FOUND', `there is no volume ${volumeId}`)
   }
 
+  /** One for each run in each directory. */
+  shards(): ShardReport[] {
+    const all = [...this.#parts.store.allShardSets()].filter(({ set }) => set.shards.length > 0)
+    return all.map(({ set, location }) => {
+      const { run, geometry } = set
+      const { journalBytes: _, requestCount: __, ...stats } = set.stats
+      return {
+        volumeId: run.volumeId,
+        collection: run.collection,
+        replication: run.replication,
+        runId: run.runId,
+        dataShards: run.dataShards,
+        parityShards: run.parityShards,
+        directoryId: location.directoryId,
+        shards: set.shards,
+        badShards: set.badShards,
+        shardBytes: geometry.shardBytes,
+        datBytes: run.datBytes,
+        ...stats,
+        requestsPerS: this.#shardRates.perS(set),
+      }
+    })
+  }
+
   disks(): DiskReport[] {
     return this.#parts.store.locations.map((location) => ({
       directoryId: location.directoryId,
@@ -84,6 +111,10 @@ export class VolumeReports implements AsyncDisposable {
     for (const { volume } of this.#parts.store.volumes()) {
       const { highestNeedleId } = volume.stats
       if (compareNeedleIds(highestNeedleId, highest) > 0) highest = highestNeedleId
+    }
+    for (const { set } of this.#parts.store.allShardSets()) {
+      const { highestId } = set.index
+      if (highestId !== undefined && compareNeedleIds(highestId, highest) > 0) highest = highestId
     }
     return highest
   }
@@ -152,6 +183,9 @@ export class VolumeReports implements AsyncDisposable {
     for (const { volumeId, volume } of served) {
       this.#rates.note(volumeId, volume, this.#requestCount(volumeId, volume), nowMs)
     }
+    const sets = Array.from(store.allShardSets(), ({ set }) => set)
+    for (const set of sets) this.#shardRates.note(set, set, set.stats.requestCount, nowMs)
+    this.#shardRates.forgetAllBut(new Set(sets))
     let computedCount = 0
     for (const { volumeId, volume } of served) {
       const state = this.#watch(volumeId, volume)

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { deriveTokenKeys, FileTokens } from '../net/file-token.ts'
 import { GrpcServer } from '../net/grpc-server.ts'
 import type { MasterApi, NodeLocation } from '../net/master-api.ts'
+import { shardsService } from '../net/serve-shards.ts'
 import { volumeService } from '../net/serve-volume.ts'
 import type { ConnectVolume, VolumeApi } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -21,7 +22,7 @@ import { LocalVolume } from './local-volume.ts'
 import { LocationCache } from './location-cache.ts'
 import { NeedleService } from './needle-service.ts'
 import { ReadCache } from './read-cache.ts'
-import { registerVolumeMetrics, replicationCounts } from './volume-metrics.ts'
+import { codedCounts, registerVolumeMetrics, replicationCounts } from './volume-metrics.ts'
 import { VolumeReports } from './volume-report.ts'
 import { WriteGate } from './write-gate.ts'
 
@@ -224,6 +225,7 @@ async function openInside(
         cluster: locations && dirty && { locations, connect, ownUrl, dirty, counts },
         tokens,
         cache,
+        codedCounts: codedCounts(metrics),
       },
       { isDurable: config.durability.mode === 'fsync', needsWriteToken: config.writeTokens },
     ),
@@ -275,7 +277,7 @@ async function listen(
 ): Promise<Listeners> {
   const { clock, logger } = parts
   const { secret, tls, bindHost: host, grpcPort } = config
-  const services = [volumeService(inside.api, { logger })]
+  const services = [volumeService(inside.api, { logger }), shardsService(inside.api.shards)]
   const grpc = owned.use(
     await GrpcServer.open({ logger, clock, secret, tls }, { host, port: grpcPort, services }),
   )

@@ -1,6 +1,10 @@
 import { describe, expect, test } from 'vitest'
+import { CLIENT_LIMITS } from '../../src/base/client-limits.ts'
+import { CLUSTER_LIMITS } from '../../src/base/cluster-limits.ts'
 import type { Limit } from '../../src/base/limit.ts'
 import { LIMITS } from '../../src/base/limits.ts'
+import { NET_LIMITS } from '../../src/base/net-limits.ts'
+import { STORAGE_LIMITS } from '../../src/base/storage-limits.ts'
 import { GIB, MIB } from '../../src/base/units.ts'
 import { recordBytes } from '../../src/format/needle.ts'
 
@@ -25,4 +29,10 @@ describe('limits', () => {
     expect(LIMITS.queuedWritesMax.value % LIMITS.batchNeedlesMax.value).toBe(0)
     expect(LIMITS.checksumBlock.value).toBe(MIB)
   })
+})
+
+test('no name stands in two of the lists: the later one would replace the other', () => {
+  const lists = [STORAGE_LIMITS, NET_LIMITS, CLUSTER_LIMITS, CLIENT_LIMITS]
+  const names = lists.flatMap((list) => Object.keys(list))
+  expect(names.filter((name, index) => names.indexOf(name) < index)).toEqual([])
 })

@@ -121,7 +121,7 @@ test('a job is run to its end by the worker of the server, and listed', async ()
   const args = ['job', 'run', 'scrub', '--volume', 'all', '--watch', '--secret-file', secretFile]
   const run = await hayloft(args)
   expect(run).toMatchObject({ exitCode: 0, err: '' })
-  expect(run.out).toMatch(/^job 1 scrub volume 1: done/m)
+  expect(run.out).toMatch(/^job \d+ scrub volume 1: done/m)
   const list = await hayloft(['job', 'list', '--all', '--kind', 'scrub'])
   expect(list.out).toMatch(/^ID .*\n(?:\d+ +scrub +volume \d+ +done .*\n)+$/)
   const refused = await hayloft(args.slice(0, -2))
@@ -137,7 +137,18 @@ test('durability, servers and collections are shown; a collection is set', async
   const set = await hayloft(['collection', 'set', 'photos', '--replication', '000', ...policy])
   expect(set).toMatchObject({ exitCode: 0, err: '' })
   const collections = await hayloft(['collection', 'ls'])
-  expect(collections.out).toMatch(/^photos +000 +best-effort +0 /m)
+  expect(collections.out).toMatch(/^photos +000 +best-effort +off +0 /m)
+})
+
+test('a collection is to be coded as it was told; nothing is yet', async () => {
+  const secret = ['--secret-file', server.secretFile]
+  const set = ['collection', 'set', 'archive', ...secret, '--erasure']
+  expect((await hayloft([...set, '4+2'])).out).toBe('archive: erasure 4+2 from now on\n')
+  expect((await hayloft(['collection', 'ls'])).out).toMatch(/^archive +\S.* all +4\+2 +0 /m)
+  expect((await hayloft([...set, 'off'])).out).toBe('archive: erasure off from now on\n')
+  expect((await hayloft(['collection', 'ls'])).out).toMatch(/^archive +\S.* all +off +0 /m)
+  const none = await hayloft(['ec', 'status'])
+  expect(none).toEqual({ exitCode: 0, out: 'no volume is erasure-coded\n', err: '' })
 })
 
 test('what must not be given up is refused with the reason', async () => {
@@ -234,4 +245,28 @@ test('server says that it is ready, serves, and ends in order when told to', asy
   stop.abort()
   expect(await running).toMatchObject({ exitCode: 0, err: '' })
   await expect(fetch(url)).rejects.toThrow()
+})
+
+test('put with a policy, and repair: what a cluster of one server can do of it', async () => {
+  const path = join(temp.path, 'policy.bin')
+  await writeFile(path, new Prng(8).bytes(3000))
+  const coded = await hayloft(['put', path, '--policy', 'ec:4+2'])
+  expect(coded).toMatchObject({ exitCode: 2, out: '' })
+  expect(coded.err).toMatch(
+    /^hayloft: PLACEMENT_IMPOSSIBLE: 4\+2 needs 6 servers .*; 1 can be used/,
+  )
+  const wrong = await hayloft(['put', path, '--policy', 'raid5'])
+  expect(wrong.err).toMatch(/^hayloft: CONFIG_INVALID: "raid5" is no policy/)
+  const small = await hayloft(['put', path, '--policy', 'auto', '--erasure-min', '4KiB'])
+  expect(small).toMatchObject({ exitCode: 0, err: '' })
+  const large = await hayloft(['put', path, '--policy', 'auto:1+1', '--erasure-min', '1KiB'])
+  expect(large.err).toMatch(/^hayloft: PLACEMENT_IMPOSSIBLE: 1\+1 needs 2 servers/)
+  const fileId = small.out.trim()
+  expect(await hayloft(['repair', fileId])).toEqual({
+    exitCode: 0,
+    out: `${fileId}  replicated: its copies are kept whole by the master\n`,
+    err: '',
+  })
+  const json = await hayloft(['repair', fileId, '--json'])
+  expect(JSON.parse(json.out)).toMatchObject({ fileId, stripeCount: 0, rebuiltCount: 0 })
 })

@@ -18,6 +18,7 @@ test.each([
   ['replica-repair', { ...V7, isDeep: true }, 'volume 7 deep'],
   ['replica-repair', { ...V7, acceptNode: 'a:1' }, 'volume 7 accepting a:1'],
   ['move', { ...V7, node: 'a:1', toNode: 'b:2' }, 'volume 7 from a:1 to b:2'],
+  ['ec-encode', { ...V7, erasure: { dataShards: 10, parityShards: 4 } }, 'volume 7 as 10+4'],
   ['evacuate', { node: 'a:1' }, 'a:1'],
   ['rebalance', {}, ''],
   ['set-replication', TO_110, 'photos to 110'],

@@ -35,6 +35,16 @@ describe('the target of a job', () => {
       { collection: 'photos', replication: '110' },
       [{ collection: 'photos', replication: parseReplicaPlacement('110') }],
     ],
+    ['ec-encode', { volume: '3' }, [V3]],
+    [
+      'ec-encode',
+      { volume: 'all', collection: 'photos', erasure: '10+4' },
+      [{ ...V9, erasure: { dataShards: 10, parityShards: 4 } }],
+    ],
+    ['ec-repair', { volume: '3,9' }, [V3, V9]],
+    ['ec-balance', { volume: '3' }, [V3]],
+    ['ec-vacuum', { volume: '3' }, [V3]],
+    ['ec-decode', { volume: '3' }, [V3]],
   ])('of %s with %j is %j', async (kind, flags, targets) => {
     expect(await read(kind, flags)).toEqual(targets)
   })
@@ -45,6 +55,8 @@ describe('the target of a job', () => {
     ['evacuate', {}, 'evacuate needs --node'],
     ['set-replication', { collection: 'photos' }, 'set-replication needs --replication'],
     ['rebalance', { volume: '3' }, '--volume means nothing to rebalance'],
+    ['ec-encode', { erasure: '10+4' }, 'ec-encode needs --volume'],
+    ['ec-decode', { volume: '3', erasure: '10+4' }, '--erasure means nothing to ec-decode'],
     ['scrub', { volume: '3', deep: true }, '--deep means nothing to scrub'],
     [
       'vacuum',
@@ -60,6 +72,11 @@ describe('the target of a job', () => {
     const flags = { volume: '3', replication: '001' }
     expect(await read('scrub', flags, (name) => name === 'volume')).toEqual([V3])
     await expect(read('scrub', flags)).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+  })
+
+  test('is refused with a scheme that cannot be made', async () => {
+    const asked = read('ec-encode', { volume: '3', erasure: '10+40' })
+    await expect(asked).rejects.toMatchObject({ code: 'ERASURE_INVALID' })
   })
 
   test('is known for every kind there is', async () => {

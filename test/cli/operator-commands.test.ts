@@ -13,8 +13,9 @@ import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { NodeDisk } from '../../src/runtime/node-disk.ts'
 import { type CliRun, type CliRunOptions, runCli } from '../support/cli-run.ts'
-import { FakeJobs, HEALTH } from '../support/fake-jobs-api.ts'
+import { CODED_FACTS, FakeJobs, HEALTH } from '../support/fake-jobs-api.ts'
 import { FakeMaster } from '../support/fake-master-api.ts'
+import { SHARD_REPORT } from '../support/fake-shards.ts'
 import { NODE } from '../support/fake-volume-api.ts'
 import { makeHealth, makeJob } from '../support/job-views.ts'
 import { openTempDirectory } from '../support/temp-directory.ts'
@@ -174,6 +175,8 @@ describe('hayloft job run', () => {
     [['collection', 'set', 'photos']],
     [['collection', 'set', 'photos', '--write-policy', 'all', '--existing']],
     [['collection', 'set', 'photos', '--write-policy', 'hope']],
+    [['collection', 'set', 'photos', '--erasure', '10+4', '--existing']],
+    [['ec', 'status', '--volume', 'some']],
     [['worker', '--kinds', 'magic']],
     [['worker', '--width', '0']],
     [['worker', '--name', 'a b']],
@@ -248,6 +251,33 @@ describe('hayloft node', () => {
     expect(document).toMatchObject({ location: NODE, isDraining: true, volumeCount: 1 })
   })
 
+  test('ls counts the shards on each disk, once there are some', async () => {
+    const topology = await master.topology(new AbortController().signal)
+    const [node] = topology.nodes
+    if (node === undefined) throw new Error('no server')
+    master.topology = async () => ({ ...topology, nodes: [{ ...node, shards: [] }] })
+    expect((await hayloft(['node', 'ls'])).out).toMatch(/^NODE .* FREE\n/)
+    const bytes = { totalBytes: 2 ** 40, freeBytes: 2 ** 39, reserveBytes: 0 }
+    const disks = ['d1', 'd2'].map((directoryId) => {
+      const counts = { quarantinedCount: 0, clusterId: 'c0ffee' }
+      return { directoryId, path: `/${directoryId}`, ...bytes, ...counts }
+    })
+    const shards = [
+      { ...SHARD_REPORT, directoryId: 'd1', shards: [0, 3, 13] },
+      { ...SHARD_REPORT, directoryId: 'd1', runId: '2', shards: [1] },
+    ]
+    master.topology = async () => ({ ...topology, nodes: [{ ...node, disks, shards }] })
+    const { out } = await hayloft(['node', 'ls'])
+    expect(out.split('\n').slice(0, 3)).toEqual([
+      expect.stringMatching(/^NODE .* FREE {2}SHARDS$/),
+      expect.stringMatching(/ \/d1 .* 4$/),
+      expect.stringMatching(/ \/d2 .* 0$/),
+    ])
+    const document = JSON.parse((await hayloft(['node', 'ls', '--json'])).out)
+    expect(document).toMatchObject({ shardCount: 4 })
+    expect(document).not.toHaveProperty('shards')
+  })
+
   test('forget gives a server up', async () => {
     const { out } = await hayloft(['node', 'forget', 'b:1'])
     expect(out).toBe('b:1 is given up: its copies count as lost from now on\n')
@@ -288,6 +318,27 @@ describe('hayloft collection', () => {
     expect(asked('runJob')).toMatchObject({ kind: 'set-replication', target })
   })
 
+  test('set tells the master how full volumes are coded, and ls shows it', async () => {
+    const set = ['collection', 'set', 'photos', '--erasure']
+    expect((await hayloft([...set, '10+4'])).out).toBe('photos: erasure 10+4 from now on\n')
+    expect((await hayloft([...set, 'off'])).out).toBe('photos: erasure off from now on\n')
+    const other = { collection: 'photos', replication: undefined, writePolicy: undefined }
+    expect(master.settings).toEqual([
+      { ...other, erasure: { dataShards: 10, parityShards: 4 } },
+      { ...other, erasure: 'off' },
+    ])
+    expect((await hayloft([...set, '10+40'])).err).toMatch(/^hayloft: ERASURE_INVALID: /)
+    expect(master.settings).toHaveLength(2)
+    const collections = await master.collections(new AbortController().signal)
+    const erasure = { dataShards: 4, parityShards: 2 }
+    master.collections = async () => collections.map((report) => ({ ...report, erasure }))
+    const { out } = await hayloft(['collection', 'ls'])
+    expect(out).toMatch(/^COLLECTION +COPIES +WRITES +ERASURE +VOLUMES /)
+    expect(out).toMatch(/^c .* best-effort +4\+2 +/m)
+    const [first = ''] = (await hayloft(['collection', 'ls', '--json'])).out.split('\n')
+    expect(JSON.parse(first)).toMatchObject({ collection: 'c', erasure: '4+2' })
+  })
+
   test('set changes nothing when what is there cannot be changed', async () => {
     const args = ['collection', 'set', 'photos', '--replication', '110', '--existing']
     jobs.runJob = async () => {
@@ -306,6 +357,73 @@ describe('hayloft collection', () => {
     expect((await hayloft(args)).out).toBe('photos: replication 110 from now on\n')
     expect(master.settings).toHaveLength(1)
   })
+})
+
+describe('hayloft ec status', () => {
+  const coded = [4, 6]
+
+  beforeEach(() => {
+    const listed = Array.from({ length: 20 }, (_, index) => volumeId(index + 1))
+    jobs.listVolumes = async () => listed
+    const { volumeFacts } = jobs
+    jobs.volumeFacts = async (id, signal) => {
+      if (id === 9) throw new StoreError('VOLUME_NOT_FOUND', `there is no volume ${id}`)
+      const facts = await volumeFacts.call(jobs, id, signal)
+      return coded.includes(id) ? { ...CODED_FACTS, volumeId: id } : facts
+    }
+  })
+
+  test('shows coded volumes only, in their order, and is 1 when shards are gone', async () => {
+    const run = await hayloft(['ec', 'status'])
+    expect(run).toMatchObject({ exitCode: 1, err: '' })
+    const heads = run.out.split('\n').filter((line) => line.startsWith('volume'))
+    expect(heads).toEqual([
+      expect.stringMatching(/^volume 4 of pictures: 2\+1, run 1700000000000000001, /),
+      expect.stringMatching(/^volume 6 of pictures: 2\+1, /),
+    ])
+    expect(run.out).toContain('  lacks: shard 1 is lost\n')
+    expect(run.out.trimEnd().split('\n').at(-1)).toBe(
+      'p: parity, !: has bad blocks, ?: its server does not have it, x: lost',
+    )
+  })
+
+  test('prints one object a line for programs', async () => {
+    const run = await hayloft(['ec', 'status', '--json'])
+    const documents = run.out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    expect(documents.map((document) => document.volumeId)).toEqual(coded)
+    expect(documents[0]).toMatchObject({ scheme: '2+1', goodShards: 0, lacks: expect.any(Array) })
+    expect(run.exitCode).toBe(1)
+  })
+
+  test('says of a volume that is named when it is not coded, or not there', async () => {
+    const run = await hayloft(['ec', 'status', '--volume', '5'])
+    expect(run).toEqual({ exitCode: 0, out: 'volume 5: not erasure-coded\n', err: '' })
+    const gone = await hayloft(['ec', 'status', '--volume', '4,9'])
+    expect(gone.err).toBe('hayloft: VOLUME_NOT_FOUND: there is no volume 9\n')
+  })
+
+  test('says when there is none, of a collection too', async () => {
+    let asked: string | undefined
+    jobs.listVolumes = async (collection) => {
+      asked = collection
+      return [volumeId(5)]
+    }
+    const run = await hayloft(['ec', 'status', '--collection', 'photos'])
+    expect(run).toEqual({ exitCode: 0, out: 'no volume is erasure-coded\n', err: '' })
+    expect(asked).toBe('photos')
+    expect((await hayloft(['ec', 'status', '--json'])).out).toBe('')
+  })
+})
+
+test('lookup --copies says of a coded volume where to look', async () => {
+  jobs.volumeFacts = async () => CODED_FACTS
+  const { out } = await hayloft(['lookup', '7', '--copies'])
+  expect(out.split('\n')[0]).toBe(
+    'volume 7: erasure-coded 2+1, 2 files to be made equal, see hayloft ec status',
+  )
 })
 
 test('worker says that it is ready, asks for jobs of its kinds, and ends in order', async () => {

@@ -9,6 +9,7 @@ import {
 } from '../../src/cli/status-report.ts'
 import type { ClusterHealth } from '../../src/net/jobs-api.ts'
 import type { TopologyNode } from '../../src/net/master-api.ts'
+import { SHARD_REPORT } from '../support/fake-shards.ts'
 import { makeHealth } from '../support/job-views.ts'
 
 const REPLICATION = { otherDataCenters: 0, otherRacks: 0, otherServers: 1 }
@@ -92,6 +93,26 @@ test('a healthy cluster is a line of health and a table', () => {
     '2 volumes, 2400 files, 6 MiB live, 2 KiB garbage; 2 TiB of 4 TiB free',
     'jobs: 0 running, 0 waiting, 0 failing; no repairs so far; longest without a check 0 s',
   ])
+})
+
+test('servers tell of their shards, once there are some', () => {
+  const [first, second] = [node(8080), node(18_081)]
+  const shards = [
+    { ...SHARD_REPORT, shards: [0, 3, 13] },
+    { ...SHARD_REPORT, directoryId: 'e', shards: [1] },
+  ]
+  const { topology, ...rest } = view()
+  const nodes = [
+    { ...first, shards },
+    { ...second, shards: [] },
+  ]
+  const coded = { ...rest, topology: { ...topology, nodes } }
+  expect(statusLines(coded).slice(3, 6)).toEqual([
+    'NODE             STATE  PLACE   VOLUMES  FILES   LIVE  GARBAGE   FREE  SHARDS',
+    '127.0.0.1:8080   up     dc1/r1        2   2400  6 MiB    2 KiB  1 TiB       4',
+    '127.0.0.1:18081  up     dc1/r1        2   2400  6 MiB    2 KiB  1 TiB       0',
+  ])
+  expect(statusDocument(coded)).toMatchObject({ nodes: [{ shards: 4 }, { shards: 0 }] })
 })
 
 test.each(['yellow', 'red'] as const)('%s is not healthy', (color) => {

@@ -298,6 +298,19 @@ describe('files in chunks', () => {
     expect(cluster.liveNeedles().size).toBe(0)
   })
 
+  test('fail with what the source threw, not with what chunks under way were told', async () => {
+    const { client, clock, cluster } = openClient(new FakeCluster({ servers: 2, volumes: 4 }))
+    await using _client = client
+    const source = async function* () {
+      // They wait for their ids when it breaks.
+      yield Buffer.alloc(2 * CHUNK_BYTES)
+      throw new Error('the source broke')
+    }
+    const put = finish(clock, client.put(source(), { chunkBytes: CHUNK_BYTES }))
+    await expect(put).rejects.toThrow('the source broke')
+    expect(cluster.liveNeedles().size).toBe(0)
+  })
+
   test('end at once when the caller aborts, although the source stands still', async () => {
     const { client, clock, cluster } = openClient(new FakeCluster({ servers: 1, volumes: 1 }))
     await using _client = client

@@ -242,6 +242,36 @@ function testDirectories(openFixture: () => Promise<DiskFixture>): void {
     })
   })
 
+  test('removeDirectory takes an empty one, and no other', async () => {
+    await using fixture = await openFixture()
+    const { disk, root } = fixture
+    const directory = join(root, 'a')
+    await disk.createDirectory(join(directory, 'b'))
+    await put(disk, join(directory, 'c'), HELLO)
+    const refused = { name: 'StoreError', code: 'TARGET_EXISTS' }
+    await expect(disk.removeDirectory(directory)).rejects.toMatchObject(refused)
+    await disk.unlink(join(directory, 'c'))
+    await expect(disk.removeDirectory(directory)).rejects.toMatchObject(refused)
+    await disk.removeDirectory(join(directory, 'b'))
+    await disk.removeDirectory(directory)
+    await disk.syncDirectory(root)
+    expect(await disk.list(root)).toEqual([])
+    await disk.createDirectory(directory)
+    expect(await disk.list(directory)).toEqual([])
+  })
+
+  test('removeDirectory names a missing one and a file in its place', async () => {
+    await using fixture = await openFixture()
+    const { disk, root } = fixture
+    await put(disk, join(root, 'a'), HELLO)
+    await expect(disk.removeDirectory(join(root, 'none'))).rejects.toMatchObject({
+      code: 'PATH_NOT_FOUND',
+    })
+    await expect(disk.removeDirectory(join(root, 'a'))).rejects.toMatchObject({
+      code: 'DIRECTORY_UNUSABLE',
+    })
+  })
+
   test('list and syncDirectory name a missing directory and a file in its place', async () => {
     await using fixture = await openFixture()
     const { disk, root } = fixture

@@ -39,6 +39,12 @@ export class WatchedDisk extends NodeDisk {
     this.#lastChange = `unlink ${extensionOf(path)}`
   }
 
+  async removeDirectory(path) {
+    await this.#before('removeDirectory', path)
+    await super.removeDirectory(path)
+    this.#lastChange = `removeDirectory ${extensionOf(path)}`
+  }
+
   async syncDirectory(path) {
     await this.#stop(`sync after ${this.#lastChange}`)
     await super.syncDirectory(path)

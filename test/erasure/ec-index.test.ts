@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { compareNeedleIds, type NeedleId, needleId } from '../../src/base/ids.ts'
+import { crc32c } from '../../src/base/crc32c.ts'
+import { compareNeedleIds, hex8, type NeedleId, needleId } from '../../src/base/ids.ts'
 import { EcIndex } from '../../src/erasure/ec-index.ts'
-import { decodeEcJournal, encodeEcJournalEntry } from '../../src/format/ec-journal.ts'
+import { decodeEcJournal, encodeEcBatch, encodeEcJournal } from '../../src/format/ec-journal.ts'
 import {
   encodeIndexEntry,
   INDEX_ENTRY_BYTES,
@@ -71,12 +72,47 @@ describe('the index of a coded volume', () => {
 describe('the journal of a coded volume', () => {
   test('has what was appended; a torn append at its end is none', () => {
     const ids = [...BOUNDARY_IDS, needleId(0, 7)]
-    const bytes = Buffer.concat(ids.map(encodeEcJournalEntry))
-    for (let torn = 0; torn < 8; torn++) {
-      const journal = decodeEcJournal(Buffer.concat([bytes, Buffer.alloc(torn, 0xff)]))
-      expect(journal).toEqual({ ids, wholeBytes: bytes.length })
+    const bytes = encodeEcJournal(ids)
+    const batch = encodeEcBatch([needleId(0, 8), needleId(0, 9)])
+    for (let torn = 0; torn < batch.length; torn++) {
+      const journal = decodeEcJournal(Buffer.concat([bytes, batch.subarray(0, torn)]))
+      expect(journal).toEqual({ ids, wholeBytes: bytes.length, damagedAt: undefined, isOurs: true })
     }
-    expect(encodeEcJournalEntry(needleId(1, 0x0203)).toString('hex')).toBe('0000000100000203')
-    expect(decodeEcJournal(Buffer.alloc(0))).toEqual({ ids: [], wholeBytes: 0 })
+    const all = decodeEcJournal(Buffer.concat([bytes, batch]))
+    expect(all.ids).toEqual([...ids, needleId(0, 8), needleId(0, 9)])
+    const entry = '0000000100000203'
+    expect(encodeEcBatch([needleId(1, 0x0203)]).toString('hex')).toBe(
+      `${entry}ffffffffffffffff48415945${hex8(crc32c(Buffer.from(entry, 'hex')))}`,
+    )
+    const nothing = { ids: [], wholeBytes: 0, damagedAt: undefined, isOurs: false }
+    expect(decodeEcJournal(Buffer.alloc(0))).toEqual(nothing)
+  })
+
+  test('of another system counts as it is', () => {
+    const entries = Buffer.from('0000000000000007000000000000000900', 'hex')
+    const ids = [needleId(0, 7), needleId(0, 9)]
+    expect(decodeEcJournal(entries)).toEqual({
+      ids,
+      wholeBytes: 16,
+      damagedAt: undefined,
+      isOurs: false,
+    })
+  })
+
+  test('with a flipped bit never has a delete that nobody asked for', () => {
+    const batches = [[needleId(0, 4)], [needleId(0, 5), needleId(0, 7)]]
+    const bytes = Buffer.concat([encodeEcJournal([]), ...batches.map(encodeEcBatch)])
+    const asked = new Set(batches.flat().map(({ lo }) => lo))
+    for (let bit = 0; bit < bytes.length * 8; bit++) {
+      const flipped = Buffer.from(bytes)
+      flipped.writeUInt8(flipped.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3)
+      const { ids, damagedAt, wholeBytes } = decodeEcJournal(flipped)
+      expect(
+        ids.filter(({ lo }) => !asked.has(lo)),
+        `bit ${bit}`,
+      ).toEqual([])
+      // The mark of the last batch is the end of what is known: then that batch was never whole.
+      if (ids.length < 3) expect(damagedAt !== undefined || wholeBytes < bytes.length).toBe(true)
+    }
   })
 })

@@ -9,6 +9,9 @@ import { expectStoreError } from '../support/expect-error.ts'
 import { Prng } from '../support/prng.ts'
 
 testErasureCodec('RonomonCodec', (shards) => RonomonCodec.open(shards, 4 * KIB))
+testErasureCodec('RonomonCodec with units of 25,000 bytes', (shards) =>
+  RonomonCodec.open(shards, 25_000),
+)
 
 describe('RonomonCodec', () => {
   // Goal: shards on disk can be read by every later version. Method: parity of known bytes.
@@ -26,6 +29,20 @@ describe('RonomonCodec', () => {
     expect(crc32c(column.parity)).toBe(checksum)
   })
 
+  // Shards of objects are coded in units of their own length, whatever that is.
+  test.each([
+    [8, 2099611593],
+    [96, 4268080194],
+    [200_000, 2592930622],
+    [2_097_152, 1350729198],
+  ])('makes the same parity for ever of units of %i bytes', async (unitBytes, checksum) => {
+    const codec = RonomonCodec.open({ dataShards: 4, parityShards: 2 }, unitBytes)
+    const column = newColumn(codec)
+    new Prng(7).bytes(column.data.length).copy(column.data)
+    await codec.encode(column)
+    expect(crc32c(column.parity)).toBe(checksum)
+  })
+
   test.each([
     [0, 1],
     [1, 0],
@@ -36,7 +53,7 @@ describe('RonomonCodec', () => {
     expectStoreError(() => RonomonCodec.open({ dataShards, parityShards }), 'CODEC_UNAVAILABLE')
   })
 
-  test.each([0, 4, 12, 96, 2 ** 31])('units of %d bytes are CODEC_UNAVAILABLE', (bytes) => {
+  test.each([0, 4, 12, 100, 8.5, 2 ** 31])('units of %d bytes are CODEC_UNAVAILABLE', (bytes) => {
     const shards = { dataShards: 4, parityShards: 2 }
     expectStoreError(() => RonomonCodec.open(shards, bytes), 'CODEC_UNAVAILABLE')
   })

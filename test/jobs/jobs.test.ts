@@ -444,11 +444,15 @@ describe('every kind of job', () => {
       'null',
       '[]',
       '{"incoming":5,"left":[],"done":[7],"begun":{}}',
+      '{"run":{"runId":"x","encoded":{},"places":[3]},"left":[4],"setVersion":-1}',
+      '{"run":[],"leftRun":{},"leftCopy":5,"decoder":1,"decodedId":2,"freedBytes":"many"}',
+      '{"targets":[1],"copies":{},"left":{"runId":"7","servers":[{}],"seen":5}}',
     ]) {
-      const bench = new Bench('001', 'ab', '3m')
+      const bench = new Bench('001', 'ab', kind === 'expire' ? '3m' : '')
       const { volumeId } = bench.volume
       const replication = parseReplicaPlacement('001')
-      const target = { volumeId, node: 'd', collection: 'c', replication }
+      const erasure = { dataShards: 2, parityShards: 1 }
+      const target = { volumeId, node: 'd', collection: 'c', replication, erasure }
       const job = createJob(contextOf(bench.cluster, kind, target, cursor))
       expect(await job.step(new AbortController().signal)).toMatch(/busy|done/)
     }

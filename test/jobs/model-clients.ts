@@ -1,8 +1,9 @@
 import { copyCount } from '../../src/base/replica-placement.ts'
-import { isStoreError } from '../../src/base/store-error.ts'
+import { isStoreError, StoreError } from '../../src/base/store-error.ts'
 import type { Prng } from '../support/prng.ts'
 import type { ModelCluster, ModelVolume } from './model-cluster.ts'
 import type { ModelCopy } from './model-copy.ts'
+import type { ModelShardSet } from './model-shards.ts'
 
 /** What readers may see of a needle. */
 interface Promised {
@@ -11,8 +12,23 @@ interface Promised {
   contents: Set<number>
 }
 
+/** Where a writer believes the volume to be. */
+interface Places {
+  /** Undefined: it has copies. */
+  readonly runId: string | undefined
+  readonly servers: ReadonlyMap<string, ModelCopy | undefined>
+  /** So many servers have to have a write, or there is a record. */
+  readonly wanted: number
+}
+
 /** A write on its way: to every copy its server knew of, and waiting where that is frozen. */
 interface Write {
+  /** Undefined: it is for copies. */
+  readonly runId: string | undefined
+  /** A delete is done to everything of the volume that a server has. */
+  readonly isThorough: boolean
+  /** So many servers have to have it, or there is a record. */
+  readonly wanted: number
   readonly needle: number
   /** Undefined: a delete. */
   readonly content: number | undefined
@@ -22,6 +38,9 @@ interface Write {
   readonly remaining: Map<string, ModelCopy | undefined>
   readonly missing: Set<string>
   readonly applied: Set<string>
+  /** Some server took it for what counted as far as the writer knew. */
+  hasCounted: boolean
+  wasLive: boolean
 }
 
 const NEEDLES_MAX = 14
@@ -36,7 +55,7 @@ export class ModelClients {
   readonly #prng: Prng
   readonly #promised = new Map<number, Promised>()
   readonly #writes = new Set<Write>()
-  #oldCopies: ReadonlyMap<string, ModelCopy | undefined> = new Map()
+  #oldPlaces: Places | undefined
   #nextNeedle = 1
 
   constructor(cluster: ModelCluster, volume: ModelVolume, prng: Prng) {
@@ -60,13 +79,41 @@ export class ModelClients {
     return [...this.#promised].filter(([, { state }]) => state === 'gone').map(([needle]) => needle)
   }
 
-  /** Healthy members that have it as promised. */
+  /** Deleted, as was promised, and to be read where it counts, although nobody has a record. */
+  get returnedNeedles(): readonly number[] {
+    const copies = this.#cluster.liveMembers(this.#volume)
+    const shards = this.#cluster.liveShards(this.#volume)
+    return this.goneNeedles.filter((needle) => {
+      if (this.#volume.dirty.get(needle)?.kind === 'delete') return false
+      const isInCopy = copies.some(({ copy }) => copy.isLive(needle))
+      return isInCopy || shards.some(({ set }) => set.isLive(needle))
+    })
+  }
+
+  /** Lists of where the volume is that were learnt before a server went away are of no use. */
+  forgetOld(): void {
+    this.#oldPlaces = undefined
+  }
+
+  /**
+   * Healthy members that have it as promised. Of a coded volume: the servers of as many good shards
+   * as are more than are needed to read it, and one.
+   */
   holders(needle: number): readonly string[] {
     const { contents } = this.#promised.get(needle) ?? {}
+    const { stripe } = this.#volume
+    if (stripe !== undefined) {
+      const isHere = this.#cluster.liveShards(this.#volume).every(({ set }) => {
+        const content = set.image.needles.get(needle)?.content
+        return content !== undefined && contents?.has(content) === true && set.isLive(needle)
+      })
+      const good = this.#cluster.goodShards(this.#volume).map(({ url }) => url)
+      return isHere ? good.slice(stripe.dataShards - 1) : []
+    }
     return this.#cluster
       .liveMembers(this.#volume)
       .filter(({ copy }) => {
-        const content = copy.isWritable ? copy.good(needle) : undefined
+        const content = copy.isSound ? copy.good(needle) : undefined
         return content !== undefined && contents?.has(content) === true
       })
       .map(({ url }) => url)
@@ -77,9 +124,13 @@ export class ModelClients {
     this.pump()
     const prng = this.#prng
     if (this.#volume.isDeleted) return
+    const members = this.#cluster.liveMembers(this.#volume)
+    const isCoded = this.#volume.stripe !== undefined
+    const isSealed = isCoded || members.some(({ copy }) => copy.state === 'sealed')
     const needles = [...this.#promised.keys()].filter((needle) => !this.#isBusy(needle))
     const living = needles.filter((needle) => this.#promised.get(needle)?.state === 'live')
     if (living.length > 0 && prng.chance(0.25)) this.#delete(prng.pick(living))
+    else if (isSealed) return
     else if (living.length > 0 && prng.chance(0.15)) this.#overwrite(prng.pick(living))
     else if (living.length < NEEDLES_MAX) this.#put()
   }
@@ -91,7 +142,19 @@ export class ModelClients {
 
   /** What was promised and is not so; undefined: all is. */
   broken(): string | undefined {
+    const { stripe } = this.#volume
     for (const [needle, { state, contents }] of this.#promised) {
+      for (const { url, set } of this.#cluster.liveShards(this.#volume)) {
+        const content = set.image.needles.get(needle)?.content
+        if (state === 'gone' && set.isLive(needle)) return `${needle} came back at ${url}`
+        if (state !== 'live') continue
+        if (!set.isLive(needle)) return `${needle} is missing at ${url}`
+        if (!contents.has(content ?? 0)) return `${needle} has wrong bytes at ${url}`
+      }
+      if (stripe !== undefined && state === 'live') {
+        const good = this.#cluster.goodShards(this.#volume).length
+        if (good < stripe.dataShards) return `${needle} cannot be read`
+      }
       for (const { url, copy } of this.#cluster.liveMembers(this.#volume)) {
         const content = copy.good(needle)
         if (state === 'gone' && copy.isLive(needle)) return `${needle} came back at ${url}`
@@ -124,24 +187,28 @@ export class ModelClients {
   }
 
   #begin(needle: number, content: number | undefined, sizeBytes: number): boolean {
-    const { members } = this.#volume
-    const wanted = copyCount(this.#volume.replication)
-    const urls = members.map(({ url }) => url).filter((url) => this.#cluster.node(url).isUp)
-    const copies = new Map(urls.map((url) => [url, this.#copyAt(url)]))
-    const isStale = this.#prng.chance(0.2) && this.#oldCopies.size >= wanted
-    const known = isStale ? this.#oldCopies : copies
-    this.#oldCopies = copies
+    const now = this.#places()
+    const old = this.#oldPlaces
+    const isStale = this.#prng.chance(0.2) && old !== undefined && old.servers.size >= old.wanted
+    const known = isStale ? old : now
+    this.#oldPlaces = now
     const isBestEffort = !isStale && this.#prng.chance(0.5)
-    const isShort = known.size < wanted
-    if (known.size === 0 || (isShort && !isBestEffort && content !== undefined)) return false
+    const { servers, wanted, runId } = known
+    const isShort = servers.size < wanted
+    if (servers.size === 0 || (isShort && !isBestEffort && content !== undefined)) return false
     const write = {
+      wanted,
+      runId,
+      isThorough: this.#prng.chance(0.5),
       needle,
       content,
       sizeBytes,
       isBestEffort,
-      remaining: new Map(known),
+      remaining: new Map(servers),
       missing: new Set<string>(),
       applied: new Set<string>(),
+      hasCounted: false,
+      wasLive: false,
     }
     this.#writes.add(write)
     // Whoever put it over something else may have changed it somewhere from now on.
@@ -152,18 +219,18 @@ export class ModelClients {
 
   #goOn(write: Write): void {
     for (const [url, known] of [...write.remaining]) {
-      const found = this.#cluster.node(url).isUp ? this.#copyAt(url) : undefined
-      const copy = found === known ? found : undefined
-      const nowMs = this.#cluster.clock.nowMs()
+      const { copy, sets } = this.#aimOf(write, url, known)
+      const isCoded = write.runId !== undefined
       const stampNs = this.#cluster.clock.stampNs()
-      if (copy !== undefined && copy.frozenUntilMs > nowMs) continue
+      if ((copy !== undefined || sets.length > 0) && this.#isFrozen(url)) continue
       write.remaining.delete(url)
       try {
-        if (copy === undefined) write.missing.add(url)
+        const isThere = copy !== undefined || (sets.length > 0 && write.content === undefined)
+        if (!isThere) write.missing.add(url)
         else {
-          if (write.content === undefined) copy.delete(write.needle, stampNs)
-          else copy.put(write.needle, write.content, write.sizeBytes, stampNs)
+          this.#apply(write, copy, sets, stampNs)
           write.applied.add(url)
+          write.hasCounted ||= copy !== undefined || isCoded
         }
       } catch (error) {
         if (!isStoreError(error)) throw error
@@ -173,25 +240,77 @@ export class ModelClients {
     if (write.remaining.size === 0) this.#end(write)
   }
 
+  /** What there is now of what the writer knew of, and at times all else that is beside it. */
+  #aimOf({ runId, isThorough }: Write, url: string, known: ModelCopy | undefined) {
+    const node = this.#cluster.node(url)
+    if (!node.isUp) return { copy: undefined, sets: [] }
+    const found = this.#copyAt(url)
+    const all = node.setsOf(this.#volume.volumeId)
+    if (runId === undefined) {
+      return { copy: found === known ? found : undefined, sets: isThorough ? all : [] }
+    }
+    const ofRun = all.filter((set) => set.runId === runId)
+    const sets = isThorough || ofRun.length === 0 ? all : ofRun
+    return { copy: isThorough || all.length === 0 ? found : undefined, sets }
+  }
+
+  #apply(
+    write: Write,
+    copy: ModelCopy | undefined,
+    sets: readonly ModelShardSet[],
+    stampNs: bigint,
+  ): void {
+    const { needle, content, sizeBytes } = write
+    if (content !== undefined) {
+      if (copy?.state === 'sealed') throw new StoreError('VOLUME_SEALED', 'no more puts')
+      copy?.put(needle, content, sizeBytes, stampNs)
+      return
+    }
+    if (copy?.delete(needle, stampNs) === true) write.wasLive = true
+    for (const set of sets) {
+      if (set.isLive(needle)) write.wasLive = true
+      set.delete(needle, this.#cluster.clock.nowMs())
+    }
+  }
+
   #end(write: Write): void {
     const { needle, content, applied, missing } = write
     this.#writes.delete(write)
     if (this.#volume.isDeleted) return
     const promise = this.#promise(needle)
-    const wanted = copyCount(this.#volume.replication)
+    const { wanted } = write
     const isEverywhere = missing.size === 0 && applied.size >= wanted
     const kind = content === undefined ? 'delete' : 'put'
     if (!isEverywhere) this.#cluster.recordDirty(this.#volume, needle, kind)
-    if (applied.size === 0) {
+    // Shards that a server has beside a copy that went elsewhere are nobody's business.
+    if (applied.size === 0 || !write.hasCounted) {
       // Nothing has happened anywhere, as far as the writer knows: a delete may still come.
       return
     }
     if (content === undefined) {
-      promise.state = 'gone'
+      // Whoever is told that it was not there is promised nothing.
+      if (write.wasLive) promise.state = 'gone'
     } else if (isEverywhere || write.isBestEffort) {
       promise.state = 'live'
       promise.contents = new Set([content])
     }
+  }
+
+  #places(): Places {
+    const { members, stripe, replication } = this.#volume
+    if (stripe !== undefined) {
+      // Also those that are away: a delete has to reach each of them, or be recorded.
+      const servers = new Map(stripe.shards.map(({ url }) => [url, undefined]))
+      return { runId: stripe.runId, servers, wanted: servers.size }
+    }
+    const urls = members.map(({ url }) => url).filter((url) => this.#cluster.node(url).isUp)
+    const servers = new Map(urls.map((url) => [url, this.#copyAt(url)]))
+    return { runId: undefined, servers, wanted: copyCount(replication) }
+  }
+
+  #isFrozen(url: string): boolean {
+    const untilMs = this.#cluster.node(url).frozenUntilMs.get(this.#volume.volumeId) ?? 0
+    return untilMs > this.#cluster.clock.nowMs()
   }
 
   #copyAt(url: string): ModelCopy | undefined {

@@ -7,8 +7,10 @@ import {
 import { TTL_NONE, type Ttl } from '../../src/base/ttl.ts'
 import type { DirtyNeedle, JobView, VolumeCopyFacts, VolumeFacts } from '../../src/net/jobs-api.ts'
 import type { DirtyKind, NodeLocation } from '../../src/net/master-api.ts'
+import type { NewShard, ShardFacts, StrayShards, StripeFacts } from '../../src/net/stripe-facts.ts'
 import { ModelClock } from './model-clock.ts'
 import { ModelCopy } from './model-copy.ts'
+import { encodeCopy, ModelShardSet } from './model-shards.ts'
 
 export interface ModelNode {
   readonly location: NodeLocation
@@ -17,6 +19,16 @@ export interface ModelNode {
   isDeclaredLost: boolean
   isFull: boolean
   readonly copies: Map<VolumeId, ModelCopy>
+  readonly sets: Map<VolumeId, readonly ModelShardSet[]>
+  readonly frozenUntilMs: Map<VolumeId, number>
+  setsOf(volumeId: VolumeId): readonly ModelShardSet[]
+}
+
+export interface ModelStripe {
+  readonly runId: string
+  readonly dataShards: number
+  readonly parityShards: number
+  readonly shards: readonly NewShard[]
 }
 
 export interface ModelMember {
@@ -32,6 +44,8 @@ export interface ModelVolume {
   readonly ttl: Ttl
   setVersion: number
   members: ModelMember[]
+  /** Then it has no members. */
+  stripe: ModelStripe | undefined
   isDeleted: boolean
   readonly dirty: Map<number, { kind: DirtyKind; recordedAtMs: number }>
 }
@@ -53,15 +67,21 @@ export class ModelCluster {
   readonly cuts = new Set<string>()
   readonly jobs = new Map<number, JobView>()
   readonly scrubNotes: ScrubNoted[] = []
+  /** Shards are to leave these servers. */
+  readonly drained = new Set<string>()
   #nextContent = 1
 
   addNode(url: string, dataCenter = 'dc1', rack = 'r1'): ModelNode {
+    const sets = new Map<VolumeId, readonly ModelShardSet[]>()
     const node = {
       location: { url, publicUrl: url, grpcAddress: url, dataCenter, rack },
       isUp: true,
       isDeclaredLost: false,
       isFull: false,
       copies: new Map<VolumeId, ModelCopy>(),
+      sets,
+      frozenUntilMs: new Map<VolumeId, number>(),
+      setsOf: (volumeId: VolumeId) => sets.get(volumeId) ?? [],
     }
     this.nodes.set(url, node)
     return node
@@ -86,6 +106,7 @@ export class ModelCluster {
       ttl,
       setVersion: 1,
       members: urls.map((url) => ({ url, directoryId: `${url}/0`, revisionMin: 0 })),
+      stripe: undefined,
       isDeleted: false,
       dirty: new Map(),
     }
@@ -100,6 +121,34 @@ export class ModelCluster {
     const copy = new ModelCopy({ volumeId, directoryId, collection: 'c', replication, ttl, nowMs })
     this.node(url).copies.set(volumeId, copy)
     return copy
+  }
+
+  /** As if it had been coded from its first copy, which goes with the others. */
+  code(
+    volume: ModelVolume,
+    run: { readonly runId: string; readonly dataShards: number; readonly parityShards: number },
+    urls: readonly string[],
+  ): void {
+    const { volumeId, replication } = volume
+    const [first] = this.liveMembers(volume)
+    if (first === undefined) throw new Error('there is no copy to code')
+    const image = encodeCopy(first.copy, run)
+    const nowMs = this.clock.nowMs()
+    const shards = Array.from({ length: run.dataShards + run.parityShards }, (_, shard) => {
+      const url = urls[shard % urls.length] ?? ''
+      const directoryId = `${url}/0`
+      const node = this.node(url)
+      const [before] = node.setsOf(volumeId)
+      const set =
+        before ?? new ModelShardSet(image, { directoryId, replication, journal: [], nowMs })
+      set.shards.add(shard)
+      node.sets.set(volumeId, [set])
+      return { shard, url, directoryId }
+    })
+    for (const { copies } of this.nodes.values()) copies.delete(volumeId)
+    volume.members = []
+    volume.stripe = { ...run, shards }
+    volume.setVersion++
   }
 
   newContent(): number {
@@ -135,6 +184,59 @@ export class ModelCluster {
     })
   }
 
+  /** The set that a place of the stripe means, if it is there, up or not. */
+  setOf(volume: ModelVolume, { shard, url, directoryId }: NewShard): ModelShardSet | undefined {
+    const sets = this.nodes.get(url)?.setsOf(volume.volumeId) ?? []
+    return sets.find((set) => {
+      const isOfRun = set.runId === volume.stripe?.runId && set.directoryId === directoryId
+      return isOfRun && set.shards.has(shard)
+    })
+  }
+
+  /** Of those that count, on servers that are up. */
+  liveShards(volume: ModelVolume): readonly (NewShard & { readonly set: ModelShardSet })[] {
+    return (volume.stripe?.shards ?? []).flatMap((place) => {
+      const set = this.setOf(volume, place)
+      return set === undefined || !this.node(place.url).isUp ? [] : [{ ...place, set }]
+    })
+  }
+
+  goodShards(volume: ModelVolume): readonly NewShard[] {
+    return this.liveShards(volume).filter(({ set, shard }) => set.hasGood(shard))
+  }
+
+  /** Shards that do not count, by directory, on servers that are up. */
+  strayShards(volume: ModelVolume): StrayShards[] {
+    const { volumeId, stripe } = volume
+    return [...this.nodes.values()].flatMap(({ location, isUp, setsOf }) => {
+      if (!isUp) return []
+      return setsOf(volumeId).flatMap(({ runId, directoryId, shards }) => {
+        const isCounted = (shard: number) => {
+          const place = stripe?.runId === runId ? stripe.shards[shard] : undefined
+          return place?.url === location.url && place.directoryId === directoryId
+        }
+        const strays = [...shards].filter((shard) => !isCounted(shard)).sort((a, b) => a - b)
+        return strays.length === 0 ? [] : [{ location, directoryId, runId, shards: strays, isUp }]
+      })
+    })
+  }
+
+  #stripeFacts(volume: ModelVolume): StripeFacts | undefined {
+    const { stripe, volumeId } = volume
+    if (stripe === undefined) return undefined
+    const shards = stripe.shards.map((place): ShardFacts => {
+      const node = this.node(place.url)
+      const { shard, directoryId } = place
+      const set = node.isUp ? this.setOf(volume, place) : undefined
+      const isLost = node.isUp ? set === undefined : node.isDeclaredLost
+      const report = set?.report(volumeId)
+      const isBad = report?.badShards.includes(shard) === true
+      const { location, isUp } = node
+      return { shard, location, directoryId, report, isUp, isLost, isBad }
+    })
+    return { ...stripe, shards }
+  }
+
   facts(volume: ModelVolume): VolumeFacts {
     const { volumeId, replication, ttl, setVersion, isDeleted, dirty } = volume
     const members = volume.members.map((member): VolumeCopyFacts => {
@@ -163,6 +265,8 @@ export class ModelCluster {
       strays,
       isDeleted,
       dirtyCount: dirty.size,
+      stripe: this.#stripeFacts(volume),
+      strayShards: this.strayShards(volume),
     }
   }
 
@@ -187,13 +291,26 @@ export class ModelCluster {
   fault(volume: ModelVolume): string | undefined {
     const strays = this.strays(volume).filter(({ url }) => this.node(url).isUp)
     if (strays.length > 0) return `strays at ${strays.map(({ url }) => url).join(', ')}`
+    const shards = this.strayShards(volume)
+    if (shards.length > 0) return `stray shards at ${shards.map(({ directoryId }) => directoryId)}`
     if (volume.isDeleted) return undefined
+    if (volume.stripe !== undefined) return this.#stripeFault(volume, volume.stripe)
     const live = this.liveMembers(volume)
     if (live.length !== volume.members.length) return 'a member is away'
     if (live.length !== copyCount(volume.replication)) return `${live.length} copies`
-    if (live.some(({ copy }) => copy.state !== 'writable')) return 'a bad member'
+    if (live.some(({ copy }) => !copy.isSound)) return 'a bad member'
     if (volume.dirty.size > 0) return `${volume.dirty.size} dirty`
     const digests = new Set(live.map(({ copy }) => copy.digest(true)))
     return digests.size > 1 ? 'members differ' : undefined
+  }
+
+  #stripeFault(volume: ModelVolume, stripe: ModelStripe): string | undefined {
+    const good = this.goodShards(volume)
+    if (good.length !== stripe.shards.length) return `${good.length} good shards`
+    const live = this.liveShards(volume)
+    if (new Set(live.map(({ set }) => set.image)).size > 1) return 'shards of different images'
+    const journals = new Set(live.map(({ set }) => set.journalDigest))
+    if (journals.size > 1) return 'journals differ'
+    return volume.dirty.size > 0 ? `${volume.dirty.size} dirty` : undefined
   }
 }

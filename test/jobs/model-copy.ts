@@ -33,7 +33,6 @@ export class ModelCopy {
   replication: ReplicaPlacement
   state: ReportedVolumeState = 'writable'
   revision = 0
-  frozenUntilMs = 0
   modifiedAtMs: number
   hasIndexDamage = false
   #log: ModelRecord[] = []
@@ -80,8 +79,26 @@ export class ModelCopy {
     return this.#index.get(needle)?.isDeleted === false
   }
 
-  get isWritable(): boolean {
-    return this.state === 'writable'
+  /** It can be read, and takes what belongs there. */
+  get isSound(): boolean {
+    return this.state === 'writable' || this.state === 'sealed'
+  }
+
+  /** What was appended behind `after`, or all; with the end of each. */
+  *tail(
+    after: VolumeExtent | undefined,
+  ): Generator<{ readonly record: ModelRecord; readonly endBytes: number }> {
+    const { datBytes, compactionRevision } = this.extent
+    const isOther = after !== undefined && after.compactionRevision !== compactionRevision
+    if (isOther || (after?.datBytes ?? 0) > datBytes) {
+      throw new StoreError('VOLUME_CHANGED', 'it was vacuumed, or is shorter')
+    }
+    let endBytes = 8
+    for (const record of this.#log) {
+      const isNew = endBytes >= (after?.datBytes ?? 0)
+      endBytes += record.sizeBytes + RECORD_BYTES
+      if (isNew) yield { record, endBytes }
+    }
   }
 
   put(needle: number, content: number, sizeBytes: number, appendAtNs: bigint): void {
@@ -130,6 +147,7 @@ export class ModelCopy {
     const facts = { volumeId, directoryId, collection, replication, ttl, nowMs: modifiedAtMs }
     const clone = new ModelCopy(facts)
     clone.revision = this.revision
+    if (this.state === 'sealed') clone.state = 'sealed'
     const clones = new Map(this.#log.map((record) => [record, { ...record }]))
     clone.#log = [...clones.values()]
     for (const [needle, { record, isDeleted }] of this.#index) {
@@ -159,7 +177,7 @@ export class ModelCopy {
     }
     this.#log = [...kept]
     this.revision++
-    this.state = 'writable'
+    if (this.state !== 'sealed') this.state = 'writable'
     this.hasIndexDamage = false
   }
 

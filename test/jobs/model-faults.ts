@@ -32,8 +32,10 @@ export class ModelFaults {
         if (!this.#isDispensable(url)) return
         node.isUp = false
         node.isDeclaredLost = prng.chance(0.5)
+        this.#clients.forgetOld()
       },
       () => {
+        if (!node.isUp) this.#clients.forgetOld()
         node.isUp = true
         node.isDeclaredLost = false
       },
@@ -42,7 +44,14 @@ export class ModelFaults {
         copy.state = prng.pick(['damaged', 'failed'])
       },
       () => {
-        if (this.#isDispensable(url)) node.copies.delete(this.#volume.volumeId)
+        if (!this.#isDispensable(url)) return
+        node.copies.delete(this.#volume.volumeId)
+        node.sets.delete(this.#volume.volumeId)
+      },
+      () => {
+        if (prng.chance(0.2) && this.#isDispensable(url)) {
+          for (const set of node.setsOf(this.#volume.volumeId)) set.isFailed = true
+        }
       },
       () => {
         const other = prng.pick([...this.#cluster.nodes.keys()])
@@ -70,6 +79,10 @@ export class ModelFaults {
   }
 
   #corrupt(): void {
+    if (this.#volume.stripe !== undefined) {
+      this.#flip()
+      return
+    }
     const members = this.#cluster.liveMembers(this.#volume)
     if (members.length === 0) return
     const { copy, url } = this.#prng.pick(members)
@@ -80,20 +93,41 @@ export class ModelFaults {
     if (records.length > 0) this.#prng.pick(records).isCorrupt = true
   }
 
+  /** A shard that counts, or one that may soon, as long as enough others are good. */
+  #flip(): void {
+    const { stripe } = this.#volume
+    const good = this.#cluster.goodShards(this.#volume)
+    if (good.length <= (stripe?.dataShards ?? 0)) return
+    const { shard, url } = this.#prng.pick(good)
+    for (const set of this.#cluster.node(url).setsOf(this.#volume.volumeId)) {
+      if (set.shards.has(shard)) set.flipped.add(shard)
+    }
+  }
+
+  #isReadableWithout(url: string): boolean {
+    const { stripe } = this.#volume
+    if (stripe === undefined) {
+      const members = this.#cluster.liveMembers(this.#volume)
+      const others = members.filter((member) => member.url !== url)
+      if (!others.some(({ copy }) => copy.isSound)) return false
+      return this.#clients.promisedNeedles.every((needle) =>
+        this.#clients.holders(needle).some((holder) => holder !== url),
+      )
+    }
+    const good = this.#cluster.goodShards(this.#volume).filter((place) => place.url !== url)
+    return good.length >= stripe.dataShards
+  }
+
   /** Without what that server has, everything promised could still be kept. */
   #isDispensable(url: string): boolean {
-    const others = this.#cluster.liveMembers(this.#volume).filter((member) => member.url !== url)
-    if (!others.some(({ copy }) => copy.isWritable)) return false
-    const holds = this.#clients.promisedNeedles.every((needle) =>
-      this.#clients.holders(needle).some((holder) => holder !== url),
-    )
-    if (!holds || this.#clients.hasWrites) return false
+    if (!this.#isReadableWithout(url) || this.#clients.hasWrites) return false
     return this.#clients.goneNeedles.every((needle) => {
       if (this.#volume.dirty.get(needle)?.kind === 'delete') return true
-      const copies = [...this.#cluster.nodes.values()].map(({ copies }) =>
-        copies.get(this.#volume.volumeId),
-      )
-      return copies.every((copy) => copy?.isLive(needle) !== true)
+      const { volumeId } = this.#volume
+      return [...this.#cluster.nodes.values()].every((node) => {
+        const isInSet = node.setsOf(volumeId).some((set) => set.isLive(needle))
+        return !isInSet && node.copies.get(volumeId)?.isLive(needle) !== true
+      })
     })
   }
 }

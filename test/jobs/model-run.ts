@@ -27,7 +27,7 @@ export interface RunResult {
 /** A job over several attempts, each by a worker of its own that knows what the master knows. */
 export class ModelJob {
   readonly #cluster: ModelCluster
-  readonly #id: number
+  readonly id: number
   /** As the master has it: what was saved, or what the last report brought. */
   cursor = ''
   attempts = 0
@@ -35,8 +35,8 @@ export class ModelJob {
 
   constructor(cluster: ModelCluster, kind: JobKind, target: JobTarget, queuedId?: number) {
     this.#cluster = cluster
-    this.#id = queuedId ?? cluster.jobs.size + 1
-    cluster.jobs.set(this.#id, viewOf(this.#id, { kind, target, reason: '' }))
+    this.id = queuedId ?? cluster.jobs.size + 1
+    cluster.jobs.set(this.id, viewOf(this.id, { kind, target, reason: '' }))
   }
 
   /** The last report before it died came through after all. */
@@ -51,7 +51,7 @@ export class ModelJob {
     this.attempts++
     const { kind, target } = options
     const request = { kind, target, reason: '' }
-    const view = { ...viewOf(this.#id, request), attempts: this.attempts }
+    const view = { ...viewOf(this.id, request), attempts: this.attempts }
     const jobs = new ModelJobs(session)
     const context = {
       lease: {
@@ -83,7 +83,7 @@ export class ModelJob {
         this.#latestCursor = job.cursor
         if (result === 'idle') await options.onIdle?.()
         if (result !== 'done') continue
-        cluster.jobs.set(this.#id, { ...view, state: 'done', endedAtMs: 1 })
+        cluster.jobs.set(this.id, { ...view, state: 'done', endedAtMs: 1 })
         return { outcome: 'done', error: undefined, summary: job.summary }
       }
       throw new Error(`the job does not end: ${JSON.stringify(job.progress)} ${job.cursor}`)

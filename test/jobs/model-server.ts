@@ -1,6 +1,13 @@
-import { type NeedleId, needleIdToBigInt, type VolumeId } from '../../src/base/ids.ts'
+import {
+  cookie as asCookie,
+  type NeedleId,
+  needleIdFromNumber,
+  needleIdToBigInt,
+  type VolumeId,
+} from '../../src/base/ids.ts'
 import { StoreError } from '../../src/base/store-error.ts'
 import type { VolumeReport } from '../../src/net/master-api.ts'
+import type { ShardApi } from '../../src/net/shard-api.ts'
 import type {
   AllocateVolumeCommand,
   CatchUpAnswer,
@@ -17,6 +24,8 @@ import type {
   ScrubCommand,
   ScrubFinding,
   ScrubProgress,
+  TailRecord,
+  TailRequest,
   VacuumCommand,
   VacuumProgress,
   VolumeApi,
@@ -27,6 +36,7 @@ import type {
 import type { ModelCluster, ModelNode } from './model-cluster.ts'
 import type { ModelCopy } from './model-copy.ts'
 import type { ModelSession } from './model-session.ts'
+import { ModelShardServer } from './model-shard-server.ts'
 
 const PAGE_NEEDLES = 5
 const SCRUB_RECORDS = 4
@@ -98,9 +108,13 @@ export class ModelServer implements VolumeApi {
 
   freezeVolume(command: FreezeCommand): Promise<VolumeExtent> {
     return this.#call('freezeVolume', () => {
-      const copy = this.#copy(command.volumeId)
-      copy.frozenUntilMs = command.forMs === 0 ? 0 : this.#nowMs + command.forMs
-      return copy.extent
+      const { volumeId, forMs } = command
+      const node = this.#node
+      const sets = node.setsOf(volumeId)
+      node.frozenUntilMs.set(volumeId, forMs === 0 ? 0 : this.#nowMs + forMs)
+      if (sets.length === 0 || node.copies.has(volumeId)) return this.#copy(volumeId).extent
+      const datBytes = sets.reduce((sum, { journal }) => sum + journal.size, 0)
+      return { datBytes, compactionRevision: 0 }
     })
   }
 
@@ -191,15 +205,36 @@ export class ModelServer implements VolumeApi {
     })
   }
 
+  sealVolume(command: VolumeCommand): Promise<void> {
+    return this.#call('sealVolume', () => {
+      const copy = this.#copy(command.volumeId)
+      if (copy.state === 'writable') copy.state = 'sealed'
+    })
+  }
+
+  async *tailVolume({ volumeId, sinceNs, after }: TailRequest): AsyncGenerator<TailRecord> {
+    const tail = await this.#call('tailVolume', () => [...this.#copy(volumeId).tail(after)])
+    for (const { record, endBytes } of tail) {
+      const { needle, isTombstone, appendAtNs } = record
+      if (appendAtNs < sinceNs) continue
+      const fileId = { volumeId, needleId: needleIdFromNumber(needle), cookie: asCookie(7) }
+      const data = Buffer.alloc(0)
+      const bare = { data, dataBytes: record.sizeBytes, checksum: 0, metadata: {} }
+      yield { fileId, appendAtNs, isTombstone, ...bare, endBytes }
+    }
+  }
+
+  get shards(): ShardApi {
+    return new ModelShardServer(this.#session, this.#url)
+  }
+
   put = unused
   putStream = unused
   delete = unused
   batchDelete = unused
   read = unused
-  sealVolume = unused
   serverStatus = unused
   readVolumeFiles = unused
-  tailVolume = unused
   vacuumCheck = unused
 
   get #cluster(): ModelCluster {
@@ -244,7 +279,7 @@ export class ModelServer implements VolumeApi {
 
   #refuseIfThere(volumeId: VolumeId, replacesBad = false): void {
     const copy = this.#node.copies.get(volumeId)
-    if (copy === undefined || (replacesBad && !copy.isWritable)) return
+    if (copy === undefined || (replacesBad && !copy.isSound)) return
     throw new StoreError('VOLUME_EXISTS', 'it is here')
   }
 

@@ -15,8 +15,15 @@ import type {
   VolumeFacts,
 } from '../../src/net/jobs-api.ts'
 import type { NodeLocation } from '../../src/net/master-api.ts'
+import type {
+  ChooseShardsRequest,
+  NewShard,
+  ShardMove,
+  ShardPlace,
+  StripeChange,
+} from '../../src/net/stripe-facts.ts'
 import type { ConnectVolume } from '../../src/net/volume-api.ts'
-import type { ModelCluster, ModelMember, ModelVolume } from './model-cluster.ts'
+import type { ModelCluster, ModelMember, ModelStripe, ModelVolume } from './model-cluster.ts'
 import { ModelServer } from './model-server.ts'
 
 export type CallHook = (name: string) => void
@@ -104,6 +111,9 @@ export class ModelJobs implements JobsApi {
       if (volume.setVersion !== change.setVersion) {
         throw new StoreError('METADATA_CONFLICT', 'the members have changed')
       }
+      if (volume.stripe !== undefined && change.add.length === 0) {
+        throw new StoreError('REQUEST_INVALID', 'a stripe has no members that could leave')
+      }
       const members = volume.members.filter(
         ({ directoryId }) => !change.removeDirectoryIds.includes(directoryId),
       )
@@ -113,9 +123,89 @@ export class ModelJobs implements JobsApi {
         throw new StoreError('REQUEST_INVALID', 'none left, or two on one server')
       }
       volume.members = members
+      volume.stripe = undefined
       volume.setVersion++
       return this.#cluster.facts(volume)
     })
+  }
+
+  changeStripe(change: StripeChange): Promise<VolumeFacts> {
+    return this.#session.call('changeStripe', () => {
+      const volume = this.#volume(change.volumeId)
+      if (volume.isDeleted) throw new StoreError('VOLUME_NOT_FOUND', 'deleted')
+      if (volume.setVersion !== change.setVersion) {
+        throw new StoreError('METADATA_CONFLICT', 'what counts has changed')
+      }
+      const { runId, dataShards, parityShards } = change
+      const shards = change.shards.toSorted((a, b) => a.shard - b.shard)
+      const isOneOfEach = shards.every(({ shard }, index) => shard === index)
+      if (!isOneOfEach || shards.length !== dataShards + parityShards) {
+        throw new StoreError('REQUEST_INVALID', 'not one of each shard')
+      }
+      const stripe = { runId, dataShards, parityShards, shards }
+      const unknown = shards.find((place) => !this.#isReported(volume, stripe, place))
+      if (unknown !== undefined) throw new StoreError('METADATA_CONFLICT', 'not reported')
+      volume.stripe = stripe
+      volume.members = []
+      volume.setVersion++
+      return this.#cluster.facts(volume)
+    })
+  }
+
+  #isReported(volume: ModelVolume, stripe: ModelStripe, place: NewShard): boolean {
+    const before = volume.stripe?.runId === stripe.runId ? volume.stripe.shards : []
+    if (before[place.shard]?.directoryId === place.directoryId) return true
+    const set = this.#cluster.setOf({ ...volume, stripe }, place)
+    return this.#cluster.node(place.url).isUp && set?.known.has(place.shard) === false
+  }
+
+  chooseShards(request: ChooseShardsRequest): Promise<readonly ShardPlace[]> {
+    return this.#session.call('chooseShards', () => {
+      const counts = this.#roomFor(
+        request.kept.map(({ url }) => url),
+        request.excluded,
+      )
+      return request.wanted.map((shard) => {
+        const [emptiest] = [...counts].sort(([, a], [, b]) => a - b)
+        if (emptiest === undefined) throw new StoreError('NO_WRITABLE_VOLUME', 'no server is left')
+        const [url, count] = emptiest
+        counts.set(url, count + 1)
+        return { shard, location: this.#cluster.node(url).location }
+      })
+    })
+  }
+
+  nextShardMove(volumeId: VolumeId): Promise<ShardMove | undefined> {
+    return this.#session.call('nextShardMove', () => {
+      const volume = this.#volume(volumeId)
+      const places = volume.stripe?.shards ?? []
+      const { drained } = this.#cluster
+      const counts = this.#roomFor(
+        places.map(({ url }) => url),
+        [...drained],
+      )
+      const [emptiest] = [...counts].sort(([, a], [, b]) => a - b)
+      if (emptiest === undefined) return undefined
+      const [to, least] = emptiest
+      const crowd = (url: string) => places.filter((place) => place.url === url).length
+      const moving = places.find(({ url }) => drained.has(url) || crowd(url) > least + 1)
+      if (moving === undefined) return undefined
+      const { shard, url, directoryId: fromDirectoryId } = moving
+      const from = this.#cluster.node(url).location
+      return { shard, from, fromDirectoryId, to: this.#cluster.node(to).location }
+    })
+  }
+
+  /** Servers that can take shards, with the number they have. */
+  #roomFor(urls: readonly string[], excluded: readonly string[]): Map<string, number> {
+    const all = [...this.#cluster.nodes.values()]
+    const first = this.#cluster.newContent() % all.length
+    const free = [...all.slice(first), ...all.slice(0, first)].filter(
+      ({ isUp, isFull, location }) => isUp && !isFull && !excluded.includes(location.url),
+    )
+    return new Map(
+      free.map(({ location: { url } }) => [url, urls.filter((one) => one === url).length]),
+    )
   }
 
   listDirty(request: {
@@ -157,6 +247,7 @@ export class ModelJobs implements JobsApi {
       const volume = this.#volume(volumeId)
       volume.isDeleted = true
       volume.members = []
+      volume.stripe = undefined
       volume.setVersion++
     })
   }

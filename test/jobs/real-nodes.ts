@@ -3,7 +3,6 @@ import { needleIdToBigInt } from '../../src/base/ids.ts'
 import { parseReplicaPlacement } from '../../src/base/replica-placement.ts'
 import { StoreError } from '../../src/base/store-error.ts'
 import { TTL_NONE } from '../../src/base/ttl.ts'
-import { createJob } from '../../src/jobs/create-job.ts'
 import type { JobPhase } from '../../src/jobs/job.ts'
 import type {
   DirtyNeedle,
@@ -15,12 +14,11 @@ import type {
   VolumeCopyFacts,
   VolumeFacts,
 } from '../../src/net/jobs-api.ts'
-import type { VolumeApi } from '../../src/net/volume-api.ts'
-import { silentLogger } from '../../src/runtime/logger.ts'
 import { vid } from '../support/test-store.ts'
 import { SIGNAL } from '../support/volume-model.ts'
 import { LocalCluster, LocalNode, nodeAt } from '../volume/local-node.ts'
 import { viewOf } from './model-session.ts'
+import { attemptJob } from './real-job.ts'
 
 const VOLUME = 7
 
@@ -94,45 +92,13 @@ export class RealNodes implements AsyncDisposable {
     target: JobTarget = {},
     isDeadAt: (phase: JobPhase) => boolean = () => false,
   ): Promise<boolean> {
-    let isDead = false
-    const check = (): void => {
-      if (isDead) throw new StoreError('CANCELLED', 'the worker is dead')
-    }
-    const view = {
-      ...viewOf(1, { kind, target: { volumeId: vid(VOLUME), ...target }, reason: '' }),
-    }
-    const job = createJob({
-      lease: {
-        job: view,
-        token: 't',
-        validMs: 10_000,
-        epoch: 1,
-        cursor: this.cursor,
-        politeness: 0,
-      },
-      jobs: guarded(this.#jobs, check),
-      connect: (location) => guarded<VolumeApi>(this.cluster.connect(location), check),
-      clock: this.cluster.clock,
-      logger: silentLogger,
-      reached: async (phase) => {
-        isDead ||= isDeadAt(phase)
-        check()
-      },
-      save: async () => {
-        this.cursor = job.cursor
-      },
-    })
-    try {
-      for (let count = 0; count < 100; count++) {
-        if ((await job.step(SIGNAL)) !== 'done') continue
-        this.cursor = ''
-        return true
-      }
-      throw new Error(`the job does not end: ${job.cursor}`)
-    } catch (error) {
-      if (!isDead) throw error
-      return false
-    }
+    const { clock, connect } = this.cluster
+    const request = { kind, target: { volumeId: vid(VOLUME), ...target }, cursor: this.cursor }
+    const parts = { jobs: this.#jobs, connect, clock }
+    const { outcome, error, cursor } = await attemptJob(parts, { ...request, isDeadAt })
+    if (outcome === 'failed') throw error
+    this.cursor = cursor
+    return outcome === 'done'
   }
 
   async facts(): Promise<VolumeFacts> {
@@ -241,18 +207,4 @@ export class RealNodes implements AsyncDisposable {
     }
     return calls as JobsApi
   }
-}
-
-/** Every call is refused once `check` throws; what is under way goes on. */
-function guarded<Api extends object>(api: Api, check: () => void): Api {
-  return new Proxy(api, {
-    get(target, name) {
-      const member: unknown = Reflect.get(target, name)
-      if (typeof member !== 'function') return member
-      return (...values: unknown[]) => {
-        check()
-        return Reflect.apply(member, target, values)
-      }
-    },
-  })
 }

@@ -37,6 +37,19 @@ describe('the configuration of a master', () => {
       upAgainMs: 60_000,
     })
     expect(Object.isFrozen(config.repair)).toBe(true)
+    expect(config.erasure).toEqual({
+      scheme: undefined,
+      fullPercent: 95,
+      quietMs: 3_600_000,
+    })
+    expect(Object.isFrozen(config.erasure)).toBe(true)
+  })
+
+  test.each([
+    ['10+4', { dataShards: 10, parityShards: 4 }],
+    ['off', undefined],
+  ])('codes volumes as %s says', (scheme, wanted) => {
+    expect(readMasterConfig({ dir: 'x', erasure: { scheme } }).erasure.scheme).toEqual(wanted)
   })
 
   test('takes numbers as text, and sizes with units', () => {
@@ -67,6 +80,10 @@ describe('the configuration of a master', () => {
     ['repair.massShare', { repair: { massShare: 2 } }, '"2"'],
     ['repair.scrubEveryMs', { repair: { scrubEveryMs: 'x' } }, '"x"'],
     ['repair.workers', { repair: { workers: 1.5 } }, '"1.5"'],
+    ['erasure.scheme', { erasure: { scheme: '10' } }, '"10"'],
+    ['erasure.scheme', { erasure: { scheme: '25+4' } }, '"25+4"'],
+    ['erasure.fullPercent', { erasure: { fullPercent: 101 } }, '"101"'],
+    ['erasure.quietMs', { erasure: { quietMs: '1h' } }, '"1h"'],
     ['growth.writableMax', { growth: { writableMin: 5, writableMax: 4 } }, '"4"'],
   ])('names %s in %o with its value', (setting, raw, value) => {
     const error = expectStoreError(() => readMasterConfig({ dir: 'x', ...raw }), 'CONFIG_INVALID')

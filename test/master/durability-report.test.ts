@@ -1,15 +1,22 @@
 import { describe, expect, test } from 'vitest'
-import { annualLoss, ninesOf } from '../../src/base/durability-model.ts'
-import { assess } from '../../src/master/assess.ts'
+import { annualLoss, annualLossWithDamage, ninesOf } from '../../src/base/durability-model.ts'
+import { assessVolume } from '../../src/master/assess-volume.ts'
 import { type DurabilityInput, durabilityReport } from '../../src/master/durability-report.ts'
 import type { VolumeFacts } from '../../src/net/jobs-api.ts'
-import { awayAt, copyAt, factsOf, lostAt } from '../support/volume-facts.ts'
+import {
+  awayAt,
+  codedFactsOf,
+  copyAt,
+  factsOf,
+  lostAt,
+  type ShardSpec,
+} from '../support/volume-facts.ts'
 
 const HOUR_MS = 3_600_000
 
 function reportOf(facts: readonly VolumeFacts[], options: Partial<DurabilityInput> = {}) {
   const assessing = { nowMs: 0, isMassAway: false, garbageThreshold: 1, leaseMs: 0 }
-  const assessments = facts.map((each) => assess(each, assessing))
+  const assessments = facts.map((each) => assessVolume(each, assessing))
   return durabilityReport({
     survey: { isMassGone: false, facts, assessments },
     times: { count: 0, p50Ms: 0, p95Ms: 0, lastMs: 0 },
@@ -65,5 +72,67 @@ describe('the report', () => {
     const report = reportOf([below, deleted], { belowSinceMs: () => 1000, nowMs: 5000 })
     expect(report.schemes).toHaveLength(1)
     expect(report.schemes[0]).toMatchObject({ volumes: 1, volumesBelow: 1, belowOldestMs: 4000 })
+  })
+})
+
+describe('of coded volumes', () => {
+  /** So many shards on each server. */
+  function spread(id: number, scheme: string, counts: readonly number[], lost = 0) {
+    const urls = counts.flatMap((count, at) => Array.from({ length: count }, () => `s${at}:1`))
+    const specs = urls.map((url, shard): ShardSpec => {
+      return shard < lost ? [url, { isUp: false, isLost: true }] : url
+    })
+    return codedFactsOf(id, scheme, specs)
+  }
+
+  test.each<[string, string, number[], number, number, number]>([
+    ['one server each', '4+2', [1, 1, 1, 1, 1, 1], 0, 6, 2],
+    ['two on each of three servers', '4+2', [2, 2, 2], 0, 3, 1],
+    ['all on one', '4+2', [6], 0, 1, 0],
+    ['14 on 14', '10+4', Array.from({ length: 14 }, () => 1), 0, 14, 4],
+    ['14 on 7', '10+4', [2, 2, 2, 2, 2, 2, 2], 0, 7, 2],
+    ['14 on 6', '10+4', [3, 3, 2, 2, 2, 2], 0, 6, 1],
+    ['14 on 3', '10+4', [5, 5, 4], 0, 3, 0],
+    ['one lost of six', '4+2', [1, 1, 1, 1, 1, 1], 1, 5, 1],
+    ['two lost of six', '4+2', [1, 1, 1, 1, 1, 1], 2, 4, 0],
+  ])('%s: servers count, not shards', (_, scheme, counts, lost, domains, tolerance) => {
+    const [found] = reportOf([spread(1, scheme, counts, lost)]).schemes
+    const is = { scheme: `erasure ${scheme}`, domainsWorst: domains, toleranceWorst: tolerance }
+    expect(found).toMatchObject({ ...is, volumes: 1, objects: 10 })
+    const mttrMs = 2 * HOUR_MS
+    const loss = annualLoss({ domains, tolerance, afr: 0.04, mttrMs })
+    expect(found?.nines).toBeCloseTo(ninesOf(loss), 9)
+    expect(found?.ninesWithLatentDamage).toBeLessThan(found?.nines ?? 0)
+  })
+
+  test('too many lost are lost, whatever else there is; each scheme has its line', () => {
+    const gone = spread(1, '4+2', [1, 1, 1, 1, 1, 1], 3)
+    const facts = [
+      gone,
+      spread(2, '4+2', [6]),
+      spread(3, '10+4', [7, 7]),
+      factsOf(4, [copyAt('a:1')]),
+    ]
+    const { schemes } = reportOf(facts)
+    expect(schemes.map(({ scheme }) => scheme)).toEqual([
+      'erasure 10+4',
+      'erasure 4+2',
+      'replication 001',
+    ])
+    expect(schemes[1]).toMatchObject({ volumes: 2, toleranceWorst: 0, volumesBelow: 1 })
+    expect(schemes[1]?.nines).toBeCloseTo(0)
+    expect(schemes[1]?.objectsLostPerYear).toBeGreaterThan(10)
+  })
+
+  test('every shard that is left counts when some may have gone bad unnoticed', () => {
+    const packed = annualLossWithDamage(
+      { domains: 7, tolerance: 2, afr: 0.04, mttrMs: HOUR_MS, piecesLeft: 10 },
+      { perYear: 0.008, scrubEveryMs: 14 * 24 * HOUR_MS },
+    )
+    const servers = annualLossWithDamage(
+      { domains: 7, tolerance: 2, afr: 0.04, mttrMs: HOUR_MS },
+      { perYear: 0.008, scrubEveryMs: 14 * 24 * HOUR_MS },
+    )
+    expect(packed).toBeGreaterThan(1.9 * servers)
   })
 })

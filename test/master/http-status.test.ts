@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { StoreError } from '../../src/base/store-error.ts'
 import type { TopologyNode, VolumeReport } from '../../src/net/master-api.ts'
 import { nodeLocation, volumeReport } from '../support/fake-master.ts'
+import { EMPTY_SHARDS } from '../support/fake-volume-server.ts'
 import { openMasterHttp } from '../support/master-http.ts'
 import { copyAt, factsOf } from '../support/volume-facts.ts'
 
@@ -86,6 +87,21 @@ describe('the state of the cluster', () => {
       TopologyId: 'c1',
       Version: '1.2.3',
     })
+  })
+
+  test('/dir/status and the page count shards; ten of them take the place of a volume', async () => {
+    await using http = await openWithNodes()
+    const [first, ...others] = http.master.nodes
+    if (first === undefined) throw new Error('there are nodes')
+    const shards = [
+      { ...EMPTY_SHARDS, shards: [0, 1, 2, 3, 4, 5, 6, 7] },
+      { ...EMPTY_SHARDS, runId: '5', shards: [0, 1, 2] },
+    ]
+    http.master.nodes = [{ ...first, shards }, ...others]
+    const { json } = await http.ask('/dir/status')
+    expect(json).toMatchObject({ Topology: { Max: 17, Free: 10 } })
+    expect(JSON.stringify(json)).toContain('"Volumes":4,"EcShards":11,"Max":11,')
+    expect((await http.ask('/')).text).toContain('<td class="n">4</td><td class="n">11</td>')
   })
 
   test('/vol/status: every volume of every server', async () => {

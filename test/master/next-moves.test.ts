@@ -1,7 +1,14 @@
 import { describe, expect, test } from 'vitest'
 import { NextMoves } from '../../src/master/next-moves.ts'
 import { Prng } from '../support/prng.ts'
-import { awayAt, copyAt, FakeRepairView, factsOf, lostAt } from '../support/volume-facts.ts'
+import {
+  awayAt,
+  codedFactsOf,
+  copyAt,
+  FakeRepairView,
+  factsOf,
+  lostAt,
+} from '../support/volume-facts.ts'
 
 const ANY = { replaces: '', excluded: [] }
 
@@ -76,6 +83,75 @@ describe('an evacuation', () => {
     expect(move).toThrow('being worked on')
     view.put(factsOf(1, [copyAt('a:1'), copyAt('b:1'), copyAt('c:1')], { replication: '002' }))
     expect(move).toThrow('left')
+  })
+})
+
+describe('shards', () => {
+  const specs = ['a:1', 'b:1', 'c:1']
+
+  test('keep an evacuation from its end until they are gone, and say when they cannot go', () => {
+    const { view, moves } = openBench(['b:1', 'c:1'])
+    view.addNode('a:1', { isDraining: true })
+    view.put(codedFactsOf(1, '2+1', specs))
+    const move = () => moves.evacuate(view.allFacts(), 'a:1')
+    expect(move).toThrow('being worked on')
+    view.put(factsOf(2, [copyAt('a:1')], { replication: '000' }))
+    expect(move()).toMatchObject({ volumeId: 2 })
+    view.volumes.delete(2)
+    for (const url of ['b:1', 'c:1']) view.addNode(url, { roomBytes: 999 })
+    expect(move).toThrow('no other server has room for the shards of volume 1')
+    // Those that are to be repaired first are no reason to give up.
+    view.put(codedFactsOf(1, '2+1', ['a:1', 'b:1', ['c:1', { isBad: true }]]))
+    expect(move).toThrow('being worked on')
+    view.put(codedFactsOf(1, '2+1', [['a:1', { isLost: true }], 'b:1', 'c:1']))
+    expect(move()).toBeUndefined()
+  })
+
+  test('go to other servers than those that are left out, are spared, or hold some', () => {
+    const { view, moves } = openBench(['a:1', 'b:1', 'c:1', 'd:1'])
+    view.addNode('e:1', { isSpared: true, roomBytes: 9e9 })
+    view.addNode('f:1', { isUp: false, roomBytes: 9e9 })
+    const facts = codedFactsOf(1, '2+1', specs)
+    const request = {
+      volumeId: facts.volumeId,
+      dataShards: 2,
+      parityShards: 1,
+      kept: [
+        { shard: 0, url: 'a:1' },
+        { shard: 1, url: 'f:1' },
+      ],
+      wanted: [2],
+      shardBytes: 1000,
+      excluded: ['b:1'],
+    }
+    const urls = new Set<string>()
+    for (let turn = 0; turn < 20; turn++) {
+      urls.add(
+        moves
+          .shards(request)
+          .map(({ location }) => location.url)
+          .join(),
+      )
+    }
+    expect([...urls].sort()).toEqual(['c:1', 'd:1'])
+    expect(() => moves.shards({ ...request, shardBytes: 2_000_000 })).toThrow('room')
+  })
+
+  test('move to where fewer are; a volume with copies has none to move', () => {
+    const { view, moves } = openBench([...specs, 'd:1'])
+    view.cuts.add('d:1 a:1')
+    const facts = codedFactsOf(1, '2+1', ['a:1', 'a:1', 'b:1'])
+    expect(moves.shardMove(facts)).toMatchObject({ from: { url: 'a:1' }, to: { url: 'c:1' } })
+    expect(moves.shardMove(factsOf(2, [copyAt('a:1')]))).toBeUndefined()
+  })
+
+  test('that become a whole copy need room for all of it', () => {
+    const { view, moves } = openBench([])
+    view.addNode('b:1', { roomBytes: 3999 })
+    const facts = codedFactsOf(1, '2+1', specs)
+    expect(() => moves.target(facts, ANY)).toThrow('room')
+    view.addNode('b:1', { roomBytes: 4000 })
+    expect(moves.target(facts, ANY).url).toBe('b:1')
   })
 })
 

@@ -31,6 +31,7 @@ function node(index: number, diskBytes: number): NodeView {
     disks: [disk],
     reportedDisks: [disk],
     volumes: new Map(),
+    shards: new Map(),
     inFlightCount: 0,
   }
 }

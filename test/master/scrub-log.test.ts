@@ -5,7 +5,7 @@ import { ScrubLog } from '../../src/master/scrub-log.ts'
 import { MemoryStore } from '../../src/metadata/memory/memory-store.ts'
 import type { VolumeFacts } from '../../src/net/jobs-api.ts'
 import { SimClock } from '../support/sim-clock.ts'
-import { awayAt, copyAt, factsOf } from '../support/volume-facts.ts'
+import { awayAt, codedFactsOf, copyAt, factsOf } from '../support/volume-facts.ts'
 
 const NO_SIGNAL = new AbortController().signal
 const DAY_MS = 86_400_000
@@ -132,5 +132,43 @@ describe('figures', () => {
     const keys: string[] = []
     for await (const { key } of bench.store.scan({}, NO_SIGNAL)) keys.push(key)
     expect(keys).toEqual(['master/scrubs/0000000001/disk-b:1'])
+  })
+})
+
+describe('shards', () => {
+  const twoDirectories = codedFactsOf(7, '2+1', ['a:1', 'a:1', 'b:1'])
+
+  test('of one directory are checked as one, and count with their bytes', async () => {
+    const bench = new Bench()
+    const log = await bench.open()
+    await log.sync([twoDirectories], NO_SIGNAL)
+    expect(log.figures([twoDirectories])).toMatchObject({ unscrubbedBytes: 3000 })
+    await bench.clock.advance(EVERY_MS)
+    expect(log.dueOf(twoDirectories)).toMatchObject({ kind: 'scrub', target: { volumeId: 7 } })
+    await note(log, 7, 'disk-a:1')
+    expect(log.dueOf(twoDirectories)).toBeDefined()
+    expect(log.figures([twoDirectories])).toMatchObject({
+      unscrubbedBytes: 1000,
+      ageMaxMs: EVERY_MS,
+    })
+    await note(log, 7, 'disk-b:1')
+    expect(log.dueOf(twoDirectories)).toBeUndefined()
+    const again = await bench.open()
+    expect(again.figures([twoDirectories])).toMatchObject({ unscrubbedBytes: 0, ageMaxMs: 0 })
+  })
+
+  test('that are away or missing are not waited for; a volume that is coded is no new one', async () => {
+    const bench = new Bench()
+    const log = await bench.open()
+    await log.sync([factsOf(7, [copyAt('a:1'), copyAt('b:1')])], NO_SIGNAL)
+    await note(log, 7, 'disk-a:1')
+    const away = codedFactsOf(7, '2+1', [
+      'a:1',
+      ['b:1', { isUp: false }],
+      ['c:1', { report: 'none' }],
+    ])
+    await log.sync([away], NO_SIGNAL)
+    expect(log.dueOf(away)).toBeUndefined()
+    expect(log.figures([away])).toMatchObject({ unscrubbedBytes: 1000 })
   })
 })

@@ -137,6 +137,6 @@ describe('a volume', () => {
       sim.apply(server.beat(false))
     }
     expect([...state.layouts]).toEqual([])
-    expect(state.topology.volumeCount).toBe(0)
+    expect([...state.topology.volumeIds]).toEqual([])
   })
 })

@@ -28,6 +28,26 @@ const RECORD: VolumeRecord = {
   ],
   deletedAtMs: 0,
 }
+const CODED: VolumeRecord = {
+  ...RECORD,
+  members: [],
+  stripe: {
+    runId: '1700000000000000001',
+    dataShards: 2,
+    parityShards: 1,
+    shards: [
+      { shard: 0, directoryId: 'd1', url: 'a:1' },
+      { shard: 1, directoryId: 'd1', url: 'a:1' },
+      { shard: 2, directoryId: '', url: '' },
+    ],
+  },
+}
+
+/** The row of a coded volume with its stripe altered. */
+function codedRow(stripe: object): Uint8Array {
+  return encodeVolume({ ...CODED, stripe: { ...CODED.stripe, ...stripe } as never })
+}
+
 const TOMBSTONE = { ...RECORD, ttl: TTL_NONE, members: [], deletedAtMs: 17 }
 
 async function open(store = new MemoryStore(), clock = new SimClock()) {
@@ -40,7 +60,7 @@ async function storedAs(store: MemoryStore): Promise<VolumeRecord | undefined> {
   return row && decodeVolume(volumeKey(ID), row)
 }
 
-test.each([RECORD, TOMBSTONE])('a row is read back as it was written', (record) => {
+test.each([RECORD, CODED, TOMBSTONE])('a row is read back as it was written', (record) => {
   expect(decodeVolume('key', encodeVolume(record))).toEqual(record)
 })
 
@@ -49,11 +69,27 @@ test.each([
   ['no JSON', Buffer.from('\u0001{')],
   ['no members', encodeVolume({ ...RECORD, members: [] })],
   ['a member that is none', encodeVolume({ ...RECORD, members: [{ url: 'a:1' } as never] })],
+  ['copies and shards', encodeVolume({ ...CODED, members: RECORD.members })],
+  ['a stripe that is none', encodeVolume({ ...CODED, stripe: 'none' as never })],
+  ['no run', codedRow({ runId: undefined })],
+  ['a run that is no number', codedRow({ runId: '../7' })],
+  ['no parity', codedRow({ dataShards: 3, parityShards: 0 })],
+  ['more shards than the scheme has', codedRow({ parityShards: 2 })],
+  ['no list of shards', codedRow({ shards: 3 })],
+  ['shards out of order', codedRow({ shards: CODED.stripe?.shards.toReversed() })],
+  ['a shard that is none', codedRow({ shards: [0, 1, 2] })],
+  ['a shard without a place', codedRow({ shards: [0, 1, 2].map((shard) => ({ shard })) })],
   ['another version', Buffer.concat([Buffer.of(9), encodeVolume(RECORD).subarray(1)])],
 ])('a row with %s is corrupt', (_what, row) => {
   expect(() => decodeVolume('key', row)).toThrow(
     expect.objectContaining({ code: 'METADATA_CORRUPT' }),
   )
+})
+
+test('a row from before there were stripes has none', () => {
+  const record = decodeVolume('key', encodeVolume(RECORD))
+  expect('stripe' in record).toBe(false)
+  expect(Buffer.from(encodeVolume(RECORD)).toString()).not.toContain('stripe')
 })
 
 test('what is learnt while a change is being written comes neither before nor instead of it', async () => {

@@ -7,9 +7,15 @@ import { isStoreError, StoreError } from '../../src/base/store-error.ts'
 import { CLUSTER_AUTH_HEADER, ClusterAuth } from '../../src/net/cluster-auth.ts'
 import { GrpcChannel } from '../../src/net/grpc-channel.ts'
 import { GrpcServer, type GrpcServerConfig } from '../../src/net/grpc-server.ts'
-import { JOBS_PROTO, MASTER_PROTO, VOLUME_PROTO } from '../../src/net/proto-loading.ts'
+import {
+  JOBS_PROTO,
+  MASTER_PROTO,
+  SHARDS_PROTO,
+  VOLUME_PROTO,
+} from '../../src/net/proto-loading.ts'
 import { jobsService } from '../../src/net/serve-jobs.ts'
 import { masterService } from '../../src/net/serve-master.ts'
+import { shardsService } from '../../src/net/serve-shards.ts'
 import { volumeService } from '../../src/net/serve-volume.ts'
 import type { TlsKeys } from '../../src/net/tls.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
@@ -45,6 +51,7 @@ class Fixture implements AsyncDisposable {
   readonly toMaster: GrpcChannel
   readonly toVolume: GrpcChannel
   readonly toJobs: GrpcChannel
+  readonly toShards: GrpcChannel
   readonly client: Client
 
   private constructor(
@@ -63,6 +70,7 @@ class Fixture implements AsyncDisposable {
     this.toMaster = new GrpcChannel(parts, { ...shared, service: MASTER_PROTO })
     this.toVolume = new GrpcChannel(parts, { ...shared, service: VOLUME_PROTO })
     this.toJobs = new GrpcChannel(parts, { ...shared, service: JOBS_PROTO })
+    this.toShards = new GrpcChannel(parts, { ...shared, service: SHARDS_PROTO })
     this.client = new Client(address, credentials.createInsecure())
   }
 
@@ -77,7 +85,12 @@ class Fixture implements AsyncDisposable {
       {
         host,
         port,
-        services: [masterService(master), volumeService(volume), jobsService(jobs)],
+        services: [
+          masterService(master),
+          volumeService(volume),
+          jobsService(jobs),
+          shardsService(volume.shards),
+        ],
         callsMax,
         callMs,
       },
@@ -112,11 +125,14 @@ class Fixture implements AsyncDisposable {
 
 const CLUSTER_METHODS = [
   '/hayloft.v1.Jobs/ChangeMembers',
+  '/hayloft.v1.Jobs/ChangeStripe',
+  '/hayloft.v1.Jobs/ChooseShards',
   '/hayloft.v1.Jobs/ChooseTarget',
   '/hayloft.v1.Jobs/EndJob',
   '/hayloft.v1.Jobs/ForgetNode',
   '/hayloft.v1.Jobs/ForgetVolume',
   '/hayloft.v1.Jobs/GetNextMove',
+  '/hayloft.v1.Jobs/GetNextShardMove',
   '/hayloft.v1.Jobs/ListDirty',
   '/hayloft.v1.Jobs/NoteScrub',
   '/hayloft.v1.Jobs/NoteVacuum',
@@ -131,6 +147,19 @@ const CLUSTER_METHODS = [
   '/hayloft.v1.Master/Grow',
   '/hayloft.v1.Master/Heartbeat',
   '/hayloft.v1.Master/RecordDirty',
+  '/hayloft.v1.Shards/CopyShards',
+  '/hayloft.v1.Shards/DecodeVolume',
+  '/hayloft.v1.Shards/DeleteShards',
+  '/hayloft.v1.Shards/EncodeVolume',
+  '/hayloft.v1.Shards/GetShardStatus',
+  '/hayloft.v1.Shards/HealShards',
+  '/hayloft.v1.Shards/JournalDeletes',
+  '/hayloft.v1.Shards/ListJournal',
+  '/hayloft.v1.Shards/ReadShard',
+  '/hayloft.v1.Shards/ReadShardFiles',
+  '/hayloft.v1.Shards/RebuildShards',
+  '/hayloft.v1.Shards/StreamShard',
+  '/hayloft.v1.Shards/VerifyShards',
   '/hayloft.v1.Volume/AllocateVolume',
   '/hayloft.v1.Volume/CatchUpVolume',
   '/hayloft.v1.Volume/CopyVolume',
@@ -153,6 +182,7 @@ const DEFINITIONS = [
   ...Object.values(MASTER_PROTO),
   ...Object.values(VOLUME_PROTO),
   ...Object.values(JOBS_PROTO),
+  ...Object.values(SHARDS_PROTO),
 ]
 
 describe('the policy of methods', () => {
@@ -199,8 +229,13 @@ describe('the policy of methods', () => {
       await using fixture = await Fixture.open({ ...options, clientClock: clock })
       for (const path of CLUSTER_METHODS) {
         const [, service = '', name = ''] = path.split('/')
-        const channels = [fixture.toMaster, fixture.toVolume, fixture.toJobs]
-        const channel = channels[['Master', 'Volume', 'Jobs'].indexOf(service.slice(11))]
+        const channels: Readonly<Record<string, GrpcChannel>> = {
+          Master: fixture.toMaster,
+          Volume: fixture.toVolume,
+          Jobs: fixture.toJobs,
+          Shards: fixture.toShards,
+        }
+        const channel = channels[service.slice(11)]
         if (channel === undefined) throw new Error(path)
         const isStream = DEFINITIONS.some((method) => method.path === path && method.responseStream)
         const call = isStream ? callStream(channel, name) : channel.unary(name, {}, SIGNAL)
@@ -210,6 +245,7 @@ describe('the policy of methods', () => {
       expect(fixture.volume.calls).toEqual([])
       expect(fixture.volume.commands).toEqual([])
       expect(fixture.jobs.calls).toEqual([])
+      expect(fixture.volume.shards.calls).toEqual([])
     })
   }
 

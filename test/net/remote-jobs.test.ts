@@ -117,6 +117,31 @@ const CALLS: readonly Call[] = [
       return api.changeMembers(change, SIGNAL)
     },
   ],
+  [
+    'runJob',
+    (api) => {
+      const target = { volumeId: ID, erasure: { dataShards: 24, parityShards: 6 } }
+      return api.runJob({ kind: 'ec-encode', target, reason: '' }, SIGNAL)
+    },
+  ],
+  [
+    'changeStripe',
+    (api) => {
+      const members = [2, 0, 1].map((shard) => ({ shard, url: `s${shard}:1`, directoryId: 'd' }))
+      const run = { dataShards: 2, parityShards: 1, runId: '1700000000000000001' }
+      return api.changeStripe({ ...HELD, setVersion: 5, ...run, shards: members }, SIGNAL)
+    },
+  ],
+  [
+    'chooseShards',
+    (api) => {
+      const scheme = { dataShards: 10, parityShards: 4 }
+      const kept = [{ shard: 3, url: 'a:1' }]
+      const room = { shardBytes: 2 ** 40, excluded: ['b:1'] }
+      return api.chooseShards({ volumeId: ID, ...scheme, kept, wanted: [13, 0], ...room }, SIGNAL)
+    },
+  ],
+  ['nextShardMove', (api) => api.nextShardMove(ID, SIGNAL)],
   ['listDirty', (api) => api.listDirty({ volumeId: ID, after: needleId(1, 0) }, SIGNAL)],
   ['listDirty', (api) => api.listDirty({ volumeId: ID, after: undefined }, SIGNAL)],
   ['resolveDirty', (api) => api.resolveDirty(ID, DIRTY, SIGNAL)],
@@ -193,10 +218,12 @@ describe('jobs over gRPC', () => {
     await using fixture = await open()
     fixture.jobs.lease = undefined
     fixture.jobs.move = undefined
+    fixture.jobs.shardMove = undefined
     const { remote } = fixture
     const asked = { worker: 'w', queue: '', kinds: [] }
     expect(await remote.takeJob(asked, SIGNAL)).toBeUndefined()
     expect(await remote.nextMove({ kind: 'rebalance', node: '' }, SIGNAL)).toBeUndefined()
+    expect(await remote.nextShardMove(ID, SIGNAL)).toBeUndefined()
   })
 
   test.each([0, 1000, 2500])('lists %i jobs in their order', async (count) => {

@@ -17,6 +17,7 @@ import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { cryptoRandom } from '../../src/runtime/random.ts'
 import { FakeMaster } from '../support/fake-master-api.ts'
+import { SHARD_REPORT } from '../support/fake-shards.ts'
 import { NODE, REPORT } from '../support/fake-volume-api.ts'
 import { expectCode, SIGNAL, settle } from '../support/test-volume.ts'
 
@@ -67,6 +68,7 @@ function beatOf(epoch: number): Heartbeat {
     node: NODE,
     isFull: true,
     volumes: [REPORT],
+    shards: [SHARD_REPORT, { ...SHARD_REPORT, shards: [], badShards: [] }],
     removedVolumeIds: [volumeId(9)],
     disks: [],
     highestNeedleId: needleId(1, 2),
@@ -80,6 +82,7 @@ const SETTINGS: CollectionSettings = {
   collection: 'c',
   replication: REPORT.replication,
   writePolicy: 'best-effort',
+  erasure: 'off',
 }
 
 const DIRTY: readonly DirtyRecord[] = [

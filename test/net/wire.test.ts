@@ -6,12 +6,15 @@ import * as facts from '../../src/net/wire-facts.ts'
 import { durabilityFromWire } from '../../src/net/wire-health.ts'
 import * as jobs from '../../src/net/wire-jobs.ts'
 import * as master from '../../src/net/wire-master.ts'
+import * as nodes from '../../src/net/wire-node.ts'
 import * as repair from '../../src/net/wire-repair.ts'
 import * as reports from '../../src/net/wire-reports.ts'
+import * as topology from '../../src/net/wire-topology.ts'
 import { fromPeer } from '../../src/net/wire-values.ts'
 import * as volume from '../../src/net/wire-volume.ts'
 import { DURABILITY } from '../support/fake-jobs-api.ts'
 import { NODE } from '../support/fake-volume-api.ts'
+import { HOSTILE_SHARDS } from '../support/wire-hostile-shards.ts'
 import {
   aNeedleId,
   aVolumeId,
@@ -42,6 +45,7 @@ import {
 } from '../support/wire-rows.ts'
 import { JOB_ROWS } from '../support/wire-rows-jobs.ts'
 import { REPAIR_ROWS } from '../support/wire-rows-repair.ts'
+import { SHARD_ROWS, scheme, shardReports, stripeLocations } from '../support/wire-rows-shards.ts'
 
 const named = { name: text, fileId, dataBytes: u64 }
 const statistics = fc.record({
@@ -63,6 +67,7 @@ const collection = fc.record({
   datBytes: u64,
   replication: maybe(replication),
   writePolicy,
+  erasure: maybe(scheme),
 })
 const key = someText.filter((name) => !['__proto__'].includes(name))
 const metadata = fc.record({
@@ -81,8 +86,13 @@ const put = fc.record({ fileId, data: bytes, metadata, writeToken: text, isRepli
 const deletion = fc.record({ fileId, writeToken: text, isReplica: bool })
 
 const ROWS: readonly Row[] = [
-  row('NodeLocation', node, reports.nodeToWire, reports.nodeFromWire),
-  row('VolumeLocations', locations, reports.volumeLocationsToWire, reports.volumeLocationsFromWire),
+  row('NodeLocation', node, nodes.nodeToWire, nodes.nodeFromWire),
+  row(
+    'VolumeLocations',
+    fc.tuple(locations, maybe(stripeLocations)).map(([known, stripe]) => ({ ...known, stripe })),
+    reports.volumeLocationsToWire,
+    reports.volumeLocationsFromWire,
+  ),
   row('VolumeReport', report, reports.volumeReportToWire, reports.volumeReportFromWire),
   row('DiskReport', disk, reports.diskReportToWire, reports.diskReportFromWire),
   row(
@@ -127,6 +137,7 @@ const ROWS: readonly Row[] = [
       inFlightCount: u32,
       epoch: u64,
       isLeaving: bool,
+      shards: shardReports,
     }),
     master.heartbeatToWire,
     master.heartbeatFromWire,
@@ -159,6 +170,7 @@ const ROWS: readonly Row[] = [
           downSinceMs: u64,
           isFlapping: bool,
           isDraining: bool,
+          shards: shardReports,
         }),
         { maxLength: 3, minLength: 1 },
       ),
@@ -175,8 +187,8 @@ const ROWS: readonly Row[] = [
       maxVolumeId: u32,
       volumeSizeMaxBytes: u64,
     }),
-    master.topologyToWire,
-    master.topologyFromWire,
+    topology.topologyToWire,
+    topology.topologyFromWire,
   ),
   row(
     'ConfigureCollectionRequest',
@@ -184,6 +196,7 @@ const ROWS: readonly Row[] = [
       collection: text,
       replication: maybe(replication),
       writePolicy: maybe(writePolicy),
+      erasure: maybe(fc.oneof(scheme, fc.constant('off' as const))),
     }),
     master.settingsToWire,
     master.settingsFromWire,
@@ -262,7 +275,14 @@ const ROWS: readonly Row[] = [
   row('VolumeCommand', fc.record(command), volume.commandToWire, volume.commandFromWire),
   row(
     'VolumeServerStatus',
-    fc.record({ node, version: text, epoch: u64, disks, volumes: reported }),
+    fc.record({
+      node,
+      version: text,
+      epoch: u64,
+      disks,
+      volumes: reported,
+      shards: shardReports,
+    }),
     volume.serverStatusToWire,
     volume.serverStatusFromWire,
   ),
@@ -299,6 +319,7 @@ const ROWS: readonly Row[] = [
   ),
   ...REPAIR_ROWS,
   ...JOB_ROWS,
+  ...SHARD_ROWS,
 ]
 
 /** Messages that hold others, or a value or two, and are made where they are used. */
@@ -351,6 +372,12 @@ const PLAIN: Readonly<Record<string, readonly string[]>> = {
   ListVolumesRequest: ['collection'],
   ListVolumesResponse: ['volumeIds'],
   NewMember: ['url', 'directoryId'],
+  ShardFacts: [...fieldsOf('ShardFacts')],
+  NewShard: ['shard', 'url', 'directoryId'],
+  KeptShard: ['shard', 'url'],
+  ChooseShardsResponse: ['places'],
+  NextShardMoveRequest: ['volumeId'],
+  NextShardMoveResponse: ['move'],
   DirtyNeedle: [...fieldsOf('DirtyNeedle')],
   ResolveDirtyRequest: ['volumeId', 'needles'],
   ResolveDirtyResponse: [],
@@ -365,6 +392,10 @@ const PLAIN: Readonly<Record<string, readonly string[]>> = {
   ForgetNodeResponse: [],
   GetHealthRequest: [],
   GetDurabilityRequest: [],
+  ShardBlock: ['shard', 'block'],
+  GetShardStatusRequest: ['volumeId'],
+  GetShardStatusResponse: ['runs'],
+  ReadShardResponse: ['data'],
 }
 
 function fieldsOf(message: string): string[] {
@@ -461,7 +492,7 @@ const HOSTILE: readonly (readonly [string, ErrorCode, () => unknown])[] = [
         })),
       }),
   ],
-  ['a server without a url', 'REQUEST_INVALID', () => reports.nodeFromWire(null)],
+  ['a server without a url', 'REQUEST_INVALID', () => nodes.nodeFromWire(null)],
   [
     'a time above 64 bits',
     'REQUEST_INVALID',
@@ -491,7 +522,13 @@ const HOSTILE: readonly (readonly [string, ErrorCode, () => unknown])[] = [
   [
     'a policy nobody knows',
     'REQUEST_INVALID',
-    () => master.settingsFromWire({ collection: 'c', replication: '', writePolicy: 'none' }),
+    () =>
+      master.settingsFromWire({
+        collection: 'c',
+        replication: '',
+        writePolicy: 'none',
+        erasure: '',
+      }),
   ],
   [
     '1,001 needles to heal at once',
@@ -564,6 +601,7 @@ const HOSTILE: readonly (readonly [string, ErrorCode, () => unknown])[] = [
     'REQUEST_INVALID',
     () => durabilityFromWire({ ...DURABILITY, ninesCap: Number.NaN }),
   ],
+  ...HOSTILE_SHARDS,
 ]
 
 describe('what a stranger sends', () => {

@@ -8,6 +8,7 @@ describe('diskError', () => {
     ['EDQUOT', 'DISK_FULL'],
     ['ENOENT', 'PATH_NOT_FOUND'],
     ['EEXIST', 'TARGET_EXISTS'],
+    ['ENOTEMPTY', 'TARGET_EXISTS'],
     ['EACCES', 'DIRECTORY_UNUSABLE'],
     ['EPERM', 'DIRECTORY_UNUSABLE'],
     ['EROFS', 'DIRECTORY_UNUSABLE'],

@@ -171,6 +171,9 @@ describe('a start that fails', () => {
     [{ volumeSize: '33GiB' }],
     [{ repair: { politeness: -1 } }],
     [{ repair: { workers: 0.5 } }],
+    [{ erasure: { scheme: '10+40' } }],
+    [{ erasure: { fullPercent: 0 } }],
+    [{ erasure: { quietMs: -1 } }],
   ])('because of %j says CONFIG_INVALID and makes nothing on disk', async (change) => {
     await using temp = await openTempDirectory()
     const dir = join(temp.path, 'data')

@@ -22,6 +22,8 @@ export interface CliRunOptions {
   readonly input?: string | Buffer
   /** For commands that talk to servers, whose time is the system's. */
   readonly isRealTime?: boolean
+  /** Of chance; servers of one cluster need one each. */
+  readonly seed?: number
   /** Told all that is written to standard output so far, each time there is more. */
   readonly onOutput?: (bytes: Buffer) => void
 }
@@ -42,7 +44,7 @@ export async function runCli(
 
 export function makeCliContext(
   disk: Disk,
-  { env = {}, input, isRealTime, signal }: CliRunOptions = {},
+  { env = {}, input, isRealTime, seed = 1, signal }: CliRunOptions = {},
   streams: { readonly out: Writable; readonly err: Writable } = {
     out: new PassThrough(),
     err: new PassThrough(),
@@ -51,7 +53,7 @@ export function makeCliContext(
   return {
     disk,
     clock: isRealTime === true ? systemClock : new SimClock(),
-    random: new Prng(1),
+    random: new Prng(seed),
     logger: silentLogger,
     openLogger: () => silentLogger,
     env,

@@ -1,7 +1,9 @@
 import { crc32c } from '../../src/base/crc32c.ts'
 import { type FileId, formatFileId } from '../../src/base/file-id.ts'
 import { type NeedleId, needleIdFromNumber, type VolumeId, volumeId } from '../../src/base/ids.ts'
+import { copyCount } from '../../src/base/replica-placement.ts'
 import { type ErrorCode, StoreError } from '../../src/base/store-error.ts'
+import { GIB } from '../../src/base/units.ts'
 import type {
   AssignRequest,
   Lease,
@@ -10,7 +12,10 @@ import type {
   MasterApi,
   NamedFile,
   NodeLocation,
+  Topology,
+  TopologyNode,
   VolumeLocations,
+  VolumeReport,
 } from '../../src/net/master-api.ts'
 import type {
   BatchDeleteAnswer,
@@ -25,6 +30,8 @@ import type {
   VolumeApi,
 } from '../../src/net/volume-api.ts'
 import { cancelledError, onAbort } from '../../src/runtime/abort.ts'
+import { FakeShards } from './fake-shards.ts'
+import { EMPTY_REPORT } from './fake-volume-server.ts'
 import type { SimClock } from './sim-clock.ts'
 
 export interface FakeNeedle {
@@ -45,7 +52,32 @@ export type Fault = { readonly when: 'before' | 'after'; readonly code: ErrorCod
 
 export type Operation = 'put' | 'delete' | 'read' | 'batchDelete' | 'assign' | 'lookup' | 'linkName'
 
+const ONE_COPY = { otherDataCenters: 0, otherRacks: 0, otherServers: 0 }
+
+const UP_NODE = {
+  state: 'up',
+  lastHeardMs: 0,
+  disks: [
+    {
+      directoryId: '',
+      path: '/a',
+      totalBytes: GIB,
+      freeBytes: GIB,
+      reserveBytes: 0,
+      quarantinedCount: 0,
+      clusterId: '',
+    },
+  ],
+  volumes: [],
+  inFlightCount: 0,
+  downSinceMs: 0,
+  isFlapping: false,
+  isDraining: false,
+} as const
+
 const PIECE_BYTES = 1000
+/** Large needles come in not many more than so many pieces, as a power of two. */
+const PIECES_SHIFT = 5
 const VALID_MS = 10_000
 
 /** A cluster in memory: each server a map of needles, the master a few tables. Faults on demand. */
@@ -59,6 +91,14 @@ export class FakeCluster {
   /** Chooses the volume of a lease among those that may be. */
   choose: (volumes: readonly FakeVolume[]) => FakeVolume = ([first]) => first as FakeVolume
   readonly counts = new Map<Operation, number>()
+  /** Servers that answer nothing, and that the master knows to be down. */
+  readonly down = new Set<string>()
+  /** Data centre and rack of servers; both empty unless set. */
+  readonly places = new Map<string, readonly [string, string]>()
+  /** Leases that no volume is right for get a new one, as a master would make. */
+  isGrowing = false
+  /** Manifests of repaired files are put again under their old ids. */
+  isOverwriting = false
 
   /** Servers `a`, `b`, …, and volumes 1, 2, … with copies on `copies` servers each. */
   constructor(shape: {
@@ -90,8 +130,34 @@ export class FakeCluster {
 
   locations(id: VolumeId): VolumeLocations {
     const urls = [...(this.volumes.get(id)?.urls ?? [])]
-    const locations = urls.map(locationOf)
+    const locations = urls.filter((url) => !this.down.has(url)).map((url) => this.locationOf(url))
     return { volumeId: id, collection: '', writePolicy: 'all', locations }
+  }
+
+  locationOf(url: string): NodeLocation {
+    const [dataCenter, rack] = this.places.get(url) ?? ['', '']
+    return { ...locationOf(url), dataCenter, rack }
+  }
+
+  /** A volume with copies on `node` and as many servers after it as `copyCount` wants. */
+  grow(node: string, copyCount: number): FakeVolume {
+    const urls = [...this.servers.keys()].filter((url) => !this.down.has(url))
+    const first = Math.max(0, urls.indexOf(node))
+    const held = urls.map((_, at) => urls[(first + at) % urls.length] as string)
+    const id = volumeId(this.volumes.size + 1)
+    const volume = { id, urls: new Set(held.slice(0, copyCount)), isWritable: true }
+    this.volumes.set(id, volume)
+    const volumes = [this.locations(id)]
+    this.master.tell({ isSnapshot: false, volumes, removedVolumeIds: [] })
+    return volume
+  }
+
+  /** The servers are away, and the master says so; an empty list: all are back. */
+  setDown(urls: readonly string[]): void {
+    this.down.clear()
+    for (const url of urls) this.down.add(url)
+    const volumes = [...this.volumes.keys()].map((id) => this.locations(id))
+    this.master.tell({ isSnapshot: false, volumes, removedVolumeIds: [] })
   }
 
   /** Moves the needles too; the old server forgets the volume. */
@@ -132,6 +198,7 @@ export class FakeCluster {
     if (signal.aborted) throw cancelledError(signal, 'before the fake worked')
     const fault = this.fault(operation, url, request)
     await new Promise(setImmediate)
+    if (this.down.has(url)) throw new StoreError('UNAVAILABLE', `${url} is down`)
     if (fault?.when === 'before') throw new StoreError(fault.code, `${operation} was refused`)
     const result = work()
     if (fault !== undefined) throw new StoreError(fault.code, `the answer to ${operation} was lost`)
@@ -142,6 +209,7 @@ export class FakeCluster {
 export class FakeVolumeServer implements VolumeApi {
   readonly #cluster: FakeCluster
   readonly url: string
+  readonly shards = new FakeShards()
   /** By `volume,needle`. */
   readonly needles = new Map<string, FakeNeedle>()
 
@@ -165,7 +233,9 @@ export class FakeVolumeServer implements VolumeApi {
   keep(fileId: FileId, needle: FakeNeedle): void {
     const key = keyOf(fileId)
     const old = this.needles.get(key)
-    if (old !== undefined && !old.data.equals(needle.data)) {
+    const isSame = old === undefined || old.data.equals(needle.data)
+    const isManifest = needle.metadata.isChunkManifest === true
+    if (!isSame && !(this.#cluster.isOverwriting && isManifest)) {
       throw new Error(`${formatFileId(fileId)} was used twice`)
     }
     this.needles.set(key, needle)
@@ -218,11 +288,17 @@ export class FakeVolumeServer implements VolumeApi {
     throw new StoreError('VOLUME_NOT_FOUND', `no volume ${fileId.volumeId} at ${this.url}`)
   }
 
+  async volumeStatus(id: VolumeId): Promise<VolumeReport> {
+    const urls = this.#cluster.volumes.get(id)?.urls
+    if (urls?.has(this.url) !== true) throw new StoreError('VOLUME_NOT_FOUND', `no volume ${id}`)
+    const replication = { otherDataCenters: 0, otherRacks: 0, otherServers: urls.size - 1 }
+    return { ...EMPTY_REPORT, volumeId: id, replication }
+  }
+
   putStream = notFaked
   allocateVolume = notFaked
   sealVolume = notFaked
   deleteVolume = notFaked
-  volumeStatus = notFaked
   serverStatus = notFaked
   copyVolume = notFaked
   readVolumeFiles = notFaked
@@ -261,11 +337,7 @@ export class FakeMaster implements MasterApi {
   assign(request: AssignRequest, signal: AbortSignal): Promise<Lease> {
     this.requests.push(request)
     return this.#cluster.run('assign', '', request, signal, () => {
-      const writable = [...this.#cluster.volumes.values()].filter(
-        (volume) => volume.isWritable && !request.excludedVolumeIds.includes(volume.id),
-      )
-      if (writable.length === 0) throw new StoreError('NO_WRITABLE_VOLUME', 'none left')
-      const volume = this.#cluster.choose(writable)
+      const volume = this.#choose(request)
       const firstNeedleId: NeedleId = needleIdFromNumber(this.#nextNeedleId)
       this.#nextNeedleId += request.count
       return {
@@ -277,6 +349,37 @@ export class FakeMaster implements MasterApi {
         validMs: this.validMs,
       }
     })
+  }
+
+  #choose(request: AssignRequest): FakeVolume {
+    const { excludedVolumeIds, node, replication } = request
+    const cluster = this.#cluster
+    const writable = [...cluster.volumes.values()].filter(
+      (volume) => volume.isWritable && !excludedVolumeIds.includes(volume.id),
+    )
+    if (!cluster.isGrowing) {
+      if (writable.length === 0) throw new StoreError('NO_WRITABLE_VOLUME', 'none left')
+      return cluster.choose(writable)
+    }
+    const count = copyCount(replication ?? ONE_COPY)
+    const right = writable.filter(
+      ({ urls }) =>
+        urls.size === count &&
+        (node === '' || urls.has(node)) &&
+        [...urls].every((url) => !cluster.down.has(url)),
+    )
+    if (right.length > 0) return cluster.choose(right)
+    if (cluster.down.has(node)) throw new StoreError('NO_WRITABLE_VOLUME', `${node} is down`)
+    return cluster.grow(node, count)
+  }
+
+  async topology(): Promise<Topology> {
+    const cluster = this.#cluster
+    const nodes = [...cluster.servers.keys()].map((url): TopologyNode => {
+      const state = cluster.down.has(url) ? 'down' : 'up'
+      return { ...UP_NODE, location: cluster.locationOf(url), state }
+    })
+    return { clusterId: '', nodes, layouts: [], maxVolumeId: 0, volumeSizeMaxBytes: 0 }
   }
 
   lookup(ids: readonly VolumeId[], signal: AbortSignal): Promise<readonly VolumeLocations[]> {
@@ -353,7 +456,6 @@ export class FakeMaster implements MasterApi {
 
   heartbeat = notFaked
   grow = notFaked
-  topology = notFaked
   collections = notFaked
   deleteCollection = notFaked
   configureCollection = notFaked
@@ -411,8 +513,9 @@ function contentOf(needle: FakeNeedle, range: ByteRange | undefined): NeedleCont
 }
 
 async function* pieces(data: Buffer): AsyncGenerator<Buffer> {
-  for (let at = 0; at < data.length; at += PIECE_BYTES) {
-    yield Buffer.from(data.subarray(at, at + PIECE_BYTES))
+  const pieceBytes = Math.max(PIECE_BYTES, data.length >> PIECES_SHIFT)
+  for (let at = 0; at < data.length; at += pieceBytes) {
+    yield Buffer.from(data.subarray(at, at + pieceBytes))
   }
 }
 

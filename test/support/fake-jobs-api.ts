@@ -24,6 +24,14 @@ import type {
   VolumeFacts,
 } from '../../src/net/jobs-api.ts'
 import type { NodeLocation } from '../../src/net/master-api.ts'
+import type {
+  ChooseShardsRequest,
+  ShardMove,
+  ShardPlace,
+  StripeChange,
+  StripeFacts,
+} from '../../src/net/stripe-facts.ts'
+import { SHARD_REPORT } from './fake-shards.ts'
 import { NODE, REPORT } from './fake-volume-api.ts'
 
 /** The jobs of a master that knows one job and one volume, and does what a test tells it first. */
@@ -36,6 +44,12 @@ export class FakeJobs implements JobsApi {
   jobCount = 2
   lease: JobLease | undefined = LEASE
   move: NextMove | undefined = { volumeId: volumeId(7), from: NODE, to: { ...NODE, url: 'b:1' } }
+  shardMove: ShardMove | undefined = {
+    shard: 13,
+    from: NODE,
+    fromDirectoryId: 'd',
+    to: { ...NODE, url: 'b:1' },
+  }
   /** Awaited before every call. */
   beforeCall: (name: string, signal: AbortSignal) => Promise<void> = async () => {}
 
@@ -94,6 +108,24 @@ export class FakeJobs implements JobsApi {
   async changeMembers(change: MembersChange, signal: AbortSignal): Promise<VolumeFacts> {
     await this.#begin('changeMembers', change, signal)
     return { ...FACTS, setVersion: change.setVersion + 1 }
+  }
+
+  async changeStripe(change: StripeChange, signal: AbortSignal): Promise<VolumeFacts> {
+    await this.#begin('changeStripe', change, signal)
+    return { ...CODED_FACTS, setVersion: change.setVersion + 1 }
+  }
+
+  async chooseShards(
+    request: ChooseShardsRequest,
+    signal: AbortSignal,
+  ): Promise<readonly ShardPlace[]> {
+    await this.#begin('chooseShards', request, signal)
+    return request.wanted.map((shard) => ({ shard, location: NODE }))
+  }
+
+  async nextShardMove(id: VolumeId, signal: AbortSignal): Promise<ShardMove | undefined> {
+    await this.#begin('nextShardMove', id, signal)
+    return this.shardMove
   }
 
   async listDirty(
@@ -218,6 +250,36 @@ export const FACTS: VolumeFacts = {
   strays: [{ location: NODE, report: REPORT, isUp: true, directoryId: 'e', isLost: false }],
   isDeleted: false,
   dirtyCount: 2,
+}
+
+/** Shard 1 is gone with its server, shard 2 was never heard of. */
+export const STRIPE: StripeFacts = {
+  dataShards: 2,
+  parityShards: 1,
+  runId: '1700000000000000001',
+  shards: [0, 1, 2].map((shard) => ({
+    shard,
+    location: { ...NODE, url: `s${shard}:1` },
+    directoryId: `d${shard}`,
+    report:
+      shard === 2
+        ? undefined
+        : { ...SHARD_REPORT, dataShards: 2, parityShards: 1, shards: [shard], badShards: [] },
+    isUp: shard !== 1,
+    isLost: shard === 1,
+    isBad: shard === 0,
+  })),
+}
+
+export const CODED_FACTS: VolumeFacts = {
+  ...FACTS,
+  members: [],
+  strays: [],
+  stripe: STRIPE,
+  strayShards: [
+    { location: NODE, directoryId: 'e', runId: '1', shards: [0, 2], isUp: true },
+    { location: NODE, directoryId: 'f', runId: '2', shards: [], isUp: false },
+  ],
 }
 
 export const HEALTH: ClusterHealth = {

@@ -18,6 +18,7 @@ import type {
   Topology,
   VolumeLocations,
 } from '../../src/net/master-api.ts'
+import { SHARD_REPORT } from './fake-shards.ts'
 import { NODE, REPORT } from './fake-volume-api.ts'
 
 const FILE = {
@@ -54,6 +55,12 @@ export class FakeMaster implements MasterApi {
       collection: 'c',
       writePolicy: 'best-effort',
       locations: [NODE],
+      stripe: {
+        dataShards: 2,
+        parityShards: 1,
+        runId: '1',
+        shards: [{ shard: 2, location: NODE }],
+      },
     }))
   }
 
@@ -98,6 +105,7 @@ export class FakeMaster implements MasterApi {
         {
           ...node,
           volumes: [REPORT],
+          shards: [SHARD_REPORT],
           inFlightCount: 0,
           downSinceMs: 2,
           isFlapping: true,
@@ -114,8 +122,9 @@ export class FakeMaster implements MasterApi {
     await this.#begin('collections', signal)
     const sums = { volumeCount: 1, liveNeedles: 2, liveBytes: 3, datBytes: 4 }
     const { replication } = REPORT
+    const erasure = { dataShards: 24, parityShards: 6 }
     return [
-      { collection: 'c', ...sums, replication, writePolicy: 'best-effort' },
+      { collection: 'c', ...sums, replication, writePolicy: 'best-effort', erasure },
       { collection: '', ...sums, replication: undefined, writePolicy: 'all' },
     ]
   }

@@ -37,9 +37,11 @@ import type {
   VolumeFilePiece,
   VolumeServerStatus,
 } from '../../src/net/volume-api.ts'
+import { FakeShards, SHARD_REPORT } from './fake-shards.ts'
 
 /** A volume server that keeps needles in a map, and does what a test tells it instead. */
 export class FakeVolume implements VolumeApi {
+  readonly shards = new FakeShards()
   readonly needles = new Map<string, { data: Buffer; metadata: NeedleMetadata }>()
   readonly calls: string[] = []
   /** Of the calls that repair, as they came. */
@@ -128,7 +130,8 @@ export class FakeVolume implements VolumeApi {
 
   async serverStatus(signal: AbortSignal): Promise<VolumeServerStatus> {
     await this.beforeCall('serverStatus', signal)
-    return { node: NODE, version: '1', epoch: 3, disks: [], volumes: [REPORT] }
+    const shards = [SHARD_REPORT]
+    return { node: NODE, version: '1', epoch: 3, disks: [], volumes: [REPORT], shards }
   }
 
   async *copyVolume(command: CopyVolumeCommand, signal: AbortSignal): AsyncGenerator<CopyProgress> {

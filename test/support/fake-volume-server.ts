@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream'
 import { type VolumeId, volumeId } from '../../src/base/ids.ts'
 import { StoreError } from '../../src/base/store-error.ts'
 import { GIB, MIB } from '../../src/base/units.ts'
@@ -9,10 +10,13 @@ import type {
   NodeLocation,
   VolumeReport,
 } from '../../src/net/master-api.ts'
+import type { ShardApi } from '../../src/net/shard-api.ts'
+import type { ShardReport } from '../../src/net/stripe-facts.ts'
 import type {
   AllocateVolumeCommand,
   ConnectVolume,
   DeleteRequest,
+  NeedleContent,
   VolumeApi,
   VolumeCommand,
 } from '../../src/net/volume-api.ts'
@@ -37,10 +41,13 @@ export type FakeFault = 'none' | 'fails' | 'hangs' | 'does-and-fails' | 'does-an
 export class FakeVolumeServer {
   readonly location: NodeLocation
   readonly volumes = new Map<VolumeId, VolumeReport>()
+  /** By volume, run and directory; one without shards was removed, and is to be told of. */
+  readonly shards = new Map<string, ShardReport>()
   readonly deleted: string[] = []
   readonly #options: FakeServerOptions
   readonly #told = new Set<VolumeId>()
   readonly #changed = new Set<VolumeId>()
+  readonly #changedShards = new Set<string>()
   /** May change: another disk was put in. */
   directoryId: string
   fault: FakeFault = 'none'
@@ -104,11 +111,16 @@ export class FakeVolumeServer {
     for (const id of removed) this.#told.delete(id)
     for (const { volumeId: id } of volumes) this.#told.add(id)
     this.#changed.clear()
+    const shards = [...(isFull ? this.shards.keys() : this.#changedShards)]
+      .flatMap((key) => this.shards.get(key) ?? [])
+      .filter((report) => !isFull || report.shards.length > 0)
+    this.#changedShards.clear()
     return {
       node: this.location,
       isFull,
       volumes,
       removedVolumeIds: isFull ? [] : removed,
+      ...(shards.length > 0 && { shards }),
       disks: [this.#disk()],
       highestNeedleId: this.highestNeedleId,
       inFlightCount: 0,
@@ -121,6 +133,19 @@ export class FakeVolumeServer {
     const directoryId = report.directoryId || this.directoryId
     this.volumes.set(report.volumeId, { ...EMPTY_REPORT, ...report, directoryId })
     this.#changed.add(report.volumeId)
+  }
+
+  /** What one directory has of a run from now on; the server's own if none is named. */
+  putShards(
+    id: number,
+    report: Partial<ShardReport> & { readonly shards: readonly number[] },
+  ): void {
+    const directoryId = report.directoryId ?? this.directoryId
+    const runId = report.runId ?? EMPTY_SHARDS.runId
+    const key = `${id} ${runId} ${directoryId}`
+    const before = this.shards.get(key) ?? { ...EMPTY_SHARDS, volumeId: volumeId(id) }
+    this.shards.set(key, { ...before, ...report, runId, directoryId })
+    this.#changedShards.add(key)
   }
 
   /** As if a needle of so many bytes was put. False: the disk is full. */
@@ -155,7 +180,25 @@ export class FakeVolumeServer {
       this.deleted.push(`${fileId.volumeId}:${fileId.needleId.lo}`)
       return { wasLive: true, freedBytes: 1 }
     }
-    const api: Partial<VolumeApi> = { allocateVolume, deleteVolume, delete: remove }
+    const read = async (): Promise<NeedleContent> => ({
+      metadata: {},
+      checksum: 0,
+      dataBytes: 1,
+      data: Readable.from([Buffer.alloc(1)]),
+      [Symbol.asyncDispose]: async () => undefined,
+    })
+    const deleteShards: ShardApi['deleteShards'] = (command) =>
+      this.#command(command, () => {
+        const { volumeId: id, runId } = command
+        for (const report of [...this.shards.values()]) {
+          if (report.volumeId !== id || report.runId !== runId) continue
+          const shards = report.shards.filter((shard) => !command.shards.includes(shard))
+          this.putShards(id, { ...report, shards })
+        }
+        this.deleted.push(`${id} run ${runId}: ${command.shards.join(' ')}`)
+      })
+    const shards = { deleteShards } satisfies Partial<ShardApi> as ShardApi
+    const api: Partial<VolumeApi> = { shards, allocateVolume, deleteVolume, delete: remove, read }
     return api as VolumeApi
   }
 
@@ -208,6 +251,26 @@ export const EMPTY_REPORT: VolumeReport = {
   directoryId: '',
   modifiedAtS: 0,
   digest: '',
+  requestsPerS: 0,
+}
+
+export const EMPTY_SHARDS: ShardReport = {
+  volumeId: volumeId(1),
+  collection: '',
+  replication: { otherDataCenters: 0, otherRacks: 0, otherServers: 0 },
+  dataShards: 4,
+  parityShards: 2,
+  runId: '1700000000000000001',
+  directoryId: '',
+  shards: [],
+  badShards: [],
+  shardBytes: 1000,
+  datBytes: 4000,
+  liveNeedles: 10,
+  liveBytes: 3000,
+  garbageBytes: 0,
+  journalDigest: '0000000000000000',
+  modifiedAtS: 1_704_067_200,
   requestsPerS: 0,
 }
 

@@ -19,6 +19,7 @@ const CALL_KINDS = [
   'syncDirectory',
   'list',
   'createDirectory',
+  'removeDirectory',
   'stat',
   'space',
   'lock',
@@ -37,6 +38,7 @@ const CUTTABLE: ReadonlySet<CallKind> = new Set<CallKind>([
   'truncate',
   'rename',
   'unlink',
+  'removeDirectory',
   'syncDirectory',
 ])
 

@@ -12,6 +12,7 @@ export type HookedKind =
   | 'syncDirectory'
   | 'list'
   | 'createDirectory'
+  | 'removeDirectory'
   | 'stat'
   | 'space'
   | 'lock'
@@ -84,6 +85,10 @@ export class HookDisk implements Disk {
 
   createDirectory(path: string): Promise<void> {
     return this.run({ kind: 'createDirectory', path }, () => this.#disk.createDirectory(path))
+  }
+
+  removeDirectory(path: string): Promise<void> {
+    return this.run({ kind: 'removeDirectory', path }, () => this.#disk.removeDirectory(path))
   }
 
   stat(path: string) {

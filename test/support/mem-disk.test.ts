@@ -200,6 +200,36 @@ describe('names and a power cut', () => {
     expect([...seen].sort()).toEqual(['gone', 'there'])
   })
 
+  test('a removed directory may come back with its files until its parent is synced', async () => {
+    const seen = await outcomes(async (disk) => {
+      disk.put('/x/a', NEW)
+      disk.put('/y/a', NEW)
+      for (const directory of ['/x', '/y']) {
+        await disk.unlink(`${directory}/a`)
+        await disk.removeDirectory(directory)
+        if (directory === '/x') await disk.syncDirectory('/')
+      }
+      disk.restart()
+      expect([await disk.stat('/x'), await disk.stat('/x/a')]).toEqual([undefined, undefined])
+      if ((await disk.stat('/y')) === undefined) return 'gone'
+      return (await disk.list('/y')).length === 0 ? 'empty' : 'there'
+    })
+    expect([...seen].sort()).toEqual(['empty', 'gone', 'there'])
+  })
+
+  test('a directory made anew has nothing of the one that was removed', async () => {
+    const seen = await outcomes(async (disk) => {
+      disk.put('/x/a', NEW)
+      await disk.unlink('/x/a')
+      await disk.removeDirectory('/x')
+      await disk.createDirectory('/x')
+      await disk.open('/x/b', 'create')
+      disk.restart()
+      return (await disk.list('/x')).map(({ name }) => name).join()
+    })
+    expect([...seen].sort()).toEqual(['', 'b'])
+  })
+
   test('replaceFile leaves the old or the new file, whole, wherever the power goes', async () => {
     // Its calls: create the draft, truncate, write, sync, rename, sync the directory.
     for (let seed = 1; seed <= RUNS; seed++) {

@@ -25,6 +25,8 @@ type NameChange =
       readonly target: string
       readonly inode: MemInode
     }
+  /** Of an empty directory. */
+  | { readonly kind: 'rmdir'; readonly path: string }
 
 /**
  * A disk in memory that can lose power, fail, fill up and rot. What it may do to the code under
@@ -36,7 +38,8 @@ type NameChange =
  *   of the file; the size may have grown over bytes that were lost.
  * - Of creations, renames and removals not covered by `syncDirectory` a random first part is kept,
  *   or any of them, per directory. So a removed file may come back, a renamed one may have its old
- *   name, and a new file may be gone with all its synced bytes: `datasync` does not keep a name.
+ *   name, and a new file may be gone with all its synced bytes: `datasync` does not keep a name. A
+ *   removed directory may come back, and then its files may or may not, as if it had stayed.
  * - A sync may have done its work, or not, when the power goes in the middle of it. A sync covers
  *   the changes made before it was called, none made while it runs.
  * - A failing `datasync` loses the unsynced bytes for good. Reads go on showing them (until
@@ -58,6 +61,8 @@ export class MemDisk implements Disk {
   readonly #plan: FaultPlan
   readonly #prng: Prng
   readonly #directories = new Set(['.', '/'])
+  /** Removed, and their parent was not synced since. */
+  readonly #removedDirectories = new Set<string>()
   readonly #names = new Map<string, MemInode>()
   #durableNames = new Map<string, MemInode>()
   /** By directory, in the order in which they were made. */
@@ -106,8 +111,10 @@ export class MemDisk implements Disk {
   restart(): void {
     this.#forgetProcess()
     for (const changes of this.#unsyncedNames.values()) {
-      for (const change of this.#keptChanges(changes)) applyName(this.#durableNames, change)
+      for (const change of this.#keptChanges(changes)) this.#makeDurable(change)
     }
+    for (const directory of this.#removedDirectories) this.#directories.add(directory)
+    this.#removedDirectories.clear()
     this.#unsyncedNames.clear()
     this.#names.clear()
     for (const [path, inode] of this.#durableNames) this.#names.set(path, inode)
@@ -200,9 +207,7 @@ export class MemDisk implements Disk {
     const name = await this.#begin(path)
     this.#checkDirectory('open', name)
     const apply = () => {
-      for (const change of this.#unsyncedNames.get(name) ?? []) {
-        applyName(this.#durableNames, change)
-      }
+      for (const change of this.#unsyncedNames.get(name) ?? []) this.#makeDurable(change)
       this.#unsyncedNames.delete(name)
     }
     const call = { kind: 'syncDirectory', path: name, boot: this.#plan.boot } as const
@@ -234,6 +239,23 @@ export class MemDisk implements Disk {
     this.#observe('createDirectory', name, () => {
       if (this.#names.has(name)) throw systemFailure('mkdir', name, 'EEXIST')
       this.#addDirectories(name)
+    })
+  }
+
+  async removeDirectory(path: string): Promise<void> {
+    const name = await this.#begin(path)
+    this.#checkDirectory('rmdir', name)
+    const apply = () => {
+      const isIn = (other: string) => other !== name && posix.dirname(other) === name
+      const inside = [...this.#names.keys(), ...this.#directories]
+      if (inside.some(isIn)) throw systemFailure('rmdir', name, 'ENOTEMPTY')
+      this.#directories.delete(name)
+      this.#removedDirectories.add(name)
+      this.#recordName({ kind: 'rmdir', path: name })
+    }
+    const call = { kind: 'removeDirectory', path: name, boot: this.#plan.boot } as const
+    this.#plan.perform(call, apply, (fault) => {
+      if (fault === 'power-cut') apply()
     })
   }
 
@@ -308,6 +330,17 @@ export class MemDisk implements Disk {
     return changes.slice(0, this.#prng.between(0, changes.length))
   }
 
+  /** The removal of a directory takes along whatever was durable in it. */
+  #makeDurable(change: NameChange): void {
+    applyName(this.#durableNames, change)
+    if (change.kind !== 'rmdir') return
+    this.#removedDirectories.delete(change.path)
+    this.#unsyncedNames.delete(change.path)
+    for (const name of this.#durableNames.keys()) {
+      if (posix.dirname(name) === change.path) this.#durableNames.delete(name)
+    }
+  }
+
   #recordName(change: NameChange): void {
     applyName(this.#names, change)
     const directory = posix.dirname(change.path)
@@ -320,7 +353,16 @@ export class MemDisk implements Disk {
     this.#checkNoFileAbove('mkdir', path)
     for (let name = path; !this.#directories.has(name); name = posix.dirname(name)) {
       this.#directories.add(name)
+      // The parent is synced with the new directory, and so is that the old one is gone.
+      if (this.#removedDirectories.has(name)) this.#settleRemoval(name)
     }
+  }
+
+  #settleRemoval(path: string): void {
+    const changes = this.#unsyncedNames.get(posix.dirname(path)) ?? []
+    const others = changes.filter((change) => change.kind !== 'rmdir' || change.path !== path)
+    this.#unsyncedNames.set(posix.dirname(path), others)
+    this.#makeDurable({ kind: 'rmdir', path })
   }
 
   #checkParent(call: string, path: string): void {
@@ -373,7 +415,7 @@ export class MemDisk implements Disk {
 function applyName(names: Map<string, MemInode>, change: NameChange): void {
   if (change.kind === 'link') {
     names.set(change.path, change.inode)
-  } else {
+  } else if (change.kind !== 'rmdir') {
     names.delete(change.path)
     if (change.kind === 'rename') names.set(change.target, change.inode)
   }

@@ -26,7 +26,14 @@ export interface RepairClusterOptions {
   readonly masterFlags: readonly string[]
   readonly volumeFlags?: readonly string[]
   readonly volumeDirectory?: (index: number) => string | undefined
+  /** Flags of each volume server; six in three data centres of two racks each unless given. */
+  readonly servers?: readonly Readonly<Record<string, string>>[]
 }
+
+const SIX_SERVERS = Array.from({ length: 6 }, (_, index) => ({
+  'data-center': `dc${(index % 3) + 1}`,
+  rack: `rack${index < 3 ? 1 : 2}`,
+}))
 
 interface Parts {
   readonly client: HayloftClient
@@ -60,10 +67,10 @@ export class RepairCluster implements AsyncDisposable {
     this.#directoryOf = started?.directoryOf ?? (() => '')
   }
 
-  /** Six volume servers in three data centres of two racks each. */
   static async start(options: RepairClusterOptions): Promise<RepairCluster> {
     await using opening = new DisposeStack()
     const { directory, masterFlags, volumeFlags, volumeDirectory } = options
+    const { servers = SIX_SERVERS } = options
     const processes = opening.use(
       await ClusterProcesses.start({
         directory,
@@ -73,9 +80,9 @@ export class RepairCluster implements AsyncDisposable {
         ...(volumeDirectory && { volumeDirectory }),
       }),
     )
-    for (let index = 0; index < 6; index++) {
-      const labels = ['--data-center', `dc${(index % 3) + 1}`, '--rack', `rack${index < 3 ? 1 : 2}`]
-      await processes.addVolumeServer(labels)
+    for (const labels of servers) {
+      const flags = Object.entries(labels).flatMap(([name, value]) => [`--${name}`, value])
+      await processes.addVolumeServer(flags)
     }
     const { masterAddress, secretFile } = processes
     const parts = await connectParts({ masterAddress, secretFile }, opening)

@@ -1,9 +1,14 @@
+import { parseErasureScheme } from '../../src/base/erasure-scheme.ts'
 import { volumeId } from '../../src/base/ids.ts'
 import { parseReplicaPlacement } from '../../src/base/replica-placement.ts'
 import { TTL_NONE } from '../../src/base/ttl.ts'
+import type { CodedFacts } from '../../src/master/assess-stripe.ts'
 import type { RepairNode, RepairView } from '../../src/master/repair-view.ts'
+import type { ShardServer } from '../../src/master/shard-placement.ts'
 import type { VolumeCopyFacts, VolumeFacts } from '../../src/net/jobs-api.ts'
 import type { NodeLocation, VolumeReport } from '../../src/net/master-api.ts'
+import type { ShardFacts, ShardReport } from '../../src/net/stripe-facts.ts'
+import { EMPTY_SHARDS } from './fake-volume-server.ts'
 
 /** `dc1/r2/a:1` stands in the rack r2 of the centre dc1; of plain `a:1` both are the first. */
 export function placeOf(text: string): NodeLocation {
@@ -65,6 +70,37 @@ export function factsOf(
     replication,
     ...more,
   }
+}
+
+export interface ShardOptions extends Partial<Omit<ShardFacts, 'shard' | 'report' | 'location'>> {
+  /** `none`: nobody reports it. */
+  readonly report?: Partial<ShardReport> | 'none'
+}
+
+/** A place like those of `placeOf`, and what is not as it should be with the shard there. */
+export type ShardSpec = string | readonly [place: string, options: ShardOptions]
+
+/** A stripe of good shards, in their order, but for what is said. */
+export function codedFactsOf(
+  id: number,
+  scheme: string,
+  specs: readonly ShardSpec[],
+  options: Parameters<typeof factsOf>[2] = {},
+): CodedFacts {
+  const { dataShards, parityShards } = parseErasureScheme(scheme)
+  const { runId } = EMPTY_SHARDS
+  const shards = specs.map((spec, shard): ShardFacts => {
+    const [place, more] = typeof spec === 'string' ? [spec, {}] : spec
+    const location = placeOf(place)
+    const { isUp = true, isLost = false, isBad = false } = more
+    const { directoryId = `disk-${location.url}` } = more
+    const whole = { volumeId: volumeId(id), dataShards, parityShards, directoryId }
+    const report =
+      more.report === 'none' ? undefined : { ...EMPTY_SHARDS, ...whole, ...more.report }
+    return { shard, location, directoryId, report, isUp, isLost, isBad }
+  })
+  const stripe = { runId, dataShards, parityShards, shards }
+  return { ...factsOf(id, [], { replication: '001', ...options }), stripe }
 }
 
 export const REPORT: VolumeReport = {
@@ -137,6 +173,12 @@ export class FakeRepairView implements RepairView {
         roomBytes: roomBytes >= bytes ? roomBytes : 0,
         load: 0,
       }))
+  }
+
+  shardServers(): ShardServer[] {
+    return this.nodes()
+      .filter(({ isUp, isSpared, isDraining }) => isUp && !isSpared && !isDraining)
+      .map(({ location, roomBytes }) => ({ location, diskRoomsBytes: [roomBytes], load: 0 }))
   }
 
   isCut(url: string, otherUrl: string): boolean {

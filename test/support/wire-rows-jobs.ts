@@ -22,6 +22,7 @@ import {
   u64,
   writePolicy,
 } from './wire-rows.ts'
+import { scheme as erasure, strayShards, stripeFacts } from './wire-rows-shards.ts'
 
 const kind = fc.constantFrom(...JOB_KINDS)
 const target = fc.record({
@@ -32,6 +33,7 @@ const target = fc.record({
   replication: maybe(replication),
   isDeep: maybe(fc.constant(true)),
   acceptNode: maybe(someText),
+  erasure: maybe(erasure),
 })
 const progress = fc.record({
   phase: text,
@@ -142,6 +144,8 @@ const FACT_ROWS: readonly Row[] = [
       strays: copies,
       isDeleted: bool,
       dirtyCount: u32,
+      stripe: maybe(stripeFacts),
+      strayShards: maybe(fc.array(strayShards, { maxLength: 2, minLength: 1 })),
     }),
     facts.factsToWire,
     facts.factsFromWire,

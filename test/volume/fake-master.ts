@@ -10,11 +10,14 @@ import type {
   VolumeLocations,
   WritePolicy,
 } from '../../src/net/master-api.ts'
+import type { StripeLocations } from '../../src/net/stripe-facts.ts'
 import { onAbort } from '../../src/runtime/abort.ts'
 
 /** A master that says what a test tells it to, and keeps what it hears. */
 export class FakeMaster implements MasterApi {
   readonly known = new Map<VolumeId, readonly NodeLocation[]>()
+  /** Of coded volumes; where each shard is. */
+  readonly stripes = new Map<VolumeId, StripeLocations>()
   readonly beats: Heartbeat[] = []
   /** As they were told, one list for each call. */
   readonly recorded: (readonly DirtyRecord[])[] = []
@@ -44,9 +47,10 @@ export class FakeMaster implements MasterApi {
     this.lookupCount++
     if (this.failure !== undefined) throw this.failure
     return volumeIds.flatMap((volumeId) => {
-      const locations = this.known.get(volumeId)
+      const stripe = this.stripes.get(volumeId)
+      const locations = stripe === undefined ? this.known.get(volumeId) : holdersOf(stripe)
       const entry = { volumeId, collection: '', writePolicy: this.writePolicy }
-      return locations === undefined ? [] : [{ ...entry, locations }]
+      return locations === undefined ? [] : [{ ...entry, locations, stripe }]
     })
   }
 
@@ -89,6 +93,10 @@ export class FakeMaster implements MasterApi {
   resolveName = refuse
   unlinkName = refuse
   listNames = refuse
+}
+
+function holdersOf({ shards }: StripeLocations): readonly NodeLocation[] {
+  return [...new Map(shards.map(({ location }) => [location.url, location])).values()]
 }
 
 async function refuse(): Promise<never> {

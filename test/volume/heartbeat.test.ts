@@ -5,7 +5,9 @@ import { type Directories, HeartbeatLink } from '../../src/volume/heartbeat.ts'
 import { Prng } from '../support/prng.ts'
 import { vid } from '../support/test-store.ts'
 import { SIGNAL, toId } from '../support/volume-model.ts'
-import { LocalCluster, LocalNode } from './local-node.ts'
+import { encodeCommand, fillVolume, RUN, shardCommand, THREE_AND_TWO } from './coded-nodes.ts'
+import type { FakeMaster } from './fake-master.ts'
+import { collect, fid, LocalCluster, LocalNode } from './local-node.ts'
 
 interface TestDirectories extends Directories {
   locations: { readonly clusterId: string }[]
@@ -53,7 +55,52 @@ async function openLink() {
 const ids = (volumes: readonly { readonly volumeId: number }[] = []) =>
   volumes.map(({ volumeId }) => volumeId)
 
+/** The last beat that said anything of shards. */
+function lastShards({ beats }: FakeMaster) {
+  return beats.findLast(({ shards = [] }) => shards.length > 0)?.shards
+}
+
 describe('HeartbeatLink', () => {
+  test('tells of shards as of volumes: all at first, then what changed or went', async () => {
+    await using test = await openLink()
+    const { clock, node, master, link } = test
+    await fillVolume(node.api, 3)
+    await collect(node.api.shards.encodeVolume(encodeCommand(THREE_AND_TWO), SIGNAL))
+    const all = [0, 1, 2, 3, 4]
+    const whole = { volumeId: 3, runId: RUN, shards: all, badShards: [], liveNeedles: 3 }
+    await clock.advance(1_000)
+    expect(lastShards(master)).toMatchObject([whole])
+    expect(master.beats.at(-1)).toMatchObject({ isFull: false })
+    master.failure = new StoreError('UNAVAILABLE', 'gone')
+    await clock.advance(1_000)
+    master.failure = undefined
+    await clock.advance(3_000)
+    const full = master.beats.findLast(({ isFull }) => isFull)
+    expect(full).toMatchObject({ isFull: true, shards: [whole] })
+    // The highest id is known of the shards alone.
+    await node.api.deleteVolume({ epoch: 1, volumeId: vid(3) }, SIGNAL)
+    link.nudge()
+    await clock.advance(50)
+    expect(master.beats.at(-1)).toMatchObject({ removedVolumeIds: [3], shards: [] })
+    expect(master.beats.at(-1)?.highestNeedleId).toEqual({ hi: 0, lo: 3 })
+
+    const request = { fileId: fid(3, 2), writeToken: '', isReplica: true }
+    await node.api.delete(request, SIGNAL)
+    await clock.advance(1_000)
+    const told = master.beats.flatMap(({ shards = [] }) => shards)
+    expect(told.at(-1)).toMatchObject({ shards: all, liveNeedles: 2 })
+    await node.api.shards.deleteShards(shardCommand([0, 3]), SIGNAL)
+    await clock.advance(1_000)
+    expect(lastShards(master)).toMatchObject([{ runId: RUN, shards: [1, 2, 4] }])
+    await node.api.shards.deleteShards(shardCommand([1, 2, 4]), SIGNAL)
+    await clock.advance(1_000)
+    expect(lastShards(master)).toMatchObject([{ runId: RUN, shards: [], badShards: [] }])
+    const { length } = master.beats
+    await clock.advance(1_000)
+    expect(master.beats).toHaveLength(length + 1)
+    expect(master.beats.at(-1)?.shards).toEqual([])
+  })
+
   test('tells all there is first, then in every interval what changed', async () => {
     await using test = await openLink()
     const { clock, node, master } = test

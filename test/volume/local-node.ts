@@ -16,7 +16,11 @@ import { LocalVolume } from '../../src/volume/local-volume.ts'
 import { LocationCache } from '../../src/volume/location-cache.ts'
 import { NeedleService } from '../../src/volume/needle-service.ts'
 import { ReadCache } from '../../src/volume/read-cache.ts'
-import { type ReplicationCounts, replicationCounts } from '../../src/volume/volume-metrics.ts'
+import {
+  codedCounts,
+  type ReplicationCounts,
+  replicationCounts,
+} from '../../src/volume/volume-metrics.ts'
 import { VolumeReports } from '../../src/volume/volume-report.ts'
 import { WriteGate } from '../../src/volume/write-gate.ts'
 import { HookDisk } from '../support/hook-disk.ts'
@@ -62,6 +66,8 @@ export class LocalCluster {
 }
 
 interface NodeOptions {
+  /** The first has the epoch. */
+  readonly directories?: readonly string[]
   readonly cacheBytes?: number
   /** Of the disk. */
   readonly seed?: number
@@ -74,6 +80,7 @@ export class LocalNode implements AsyncDisposable {
   readonly location: NodeLocation
   readonly #cluster: LocalCluster
   readonly #cacheBytes: number
+  readonly #directories: readonly string[]
   #open: Opened | undefined
   changedCount = 0
 
@@ -83,6 +90,7 @@ export class LocalNode implements AsyncDisposable {
     this.location = nodeAt(port)
     this.#cluster = cluster
     this.#cacheBytes = options.cacheBytes ?? 0
+    this.#directories = options.directories ?? ['/a']
   }
 
   static async open(
@@ -111,7 +119,7 @@ export class LocalNode implements AsyncDisposable {
     const random = new Prng(7)
     await using opening = new DisposeStack()
     const parts = { disk, clock, logger, random }
-    const store = opening.use(await Store.open(parts, ['/a'], STORE_OPTIONS, SIGNAL))
+    const store = opening.use(await Store.open(parts, this.#directories, STORE_OPTIONS, SIGNAL))
     const epochs = await EpochFile.open(disk, '/a/epoch')
     const locations = opening.use(new LocationCache({ master, clock, logger }))
     const bytesMax = this.#cacheBytes
@@ -125,7 +133,15 @@ export class LocalNode implements AsyncDisposable {
     const cluster = { locations, connect, ownUrl, dirty, counts }
     const needles = opening.use(
       new NeedleService(
-        { ...parts, store, gate, cluster, tokens: undefined, cache },
+        {
+          ...parts,
+          store,
+          gate,
+          cluster,
+          tokens: undefined,
+          cache,
+          codedCounts: codedCounts(new Metrics()),
+        },
         { isDurable: true, needsWriteToken: false },
       ),
     )
@@ -150,7 +166,7 @@ export class LocalNode implements AsyncDisposable {
     )
     this.#cluster.nodes.set(location.url, api)
     const owned = opening.move()
-    const more = { counts, dirty, owned }
+    const more = { counts, dirty, owned, locations }
     this.#open = { store, needles, gate, reports, epochs, api, cache, ...more }
   }
 
@@ -215,6 +231,7 @@ interface Opened {
   readonly cache: ReadCache | undefined
   readonly counts: ReplicationCounts
   readonly dirty: DirtyRecords
+  readonly locations: LocationCache
   readonly owned: DisposeStack
 }
 

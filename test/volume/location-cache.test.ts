@@ -159,4 +159,31 @@ describe('LocationCache', () => {
     master.known.set(vid(3), [nodeAt(2)])
     expect(await locate(3)).toEqual(['node:2'])
   })
+
+  test('knows the stripe of a coded volume, and when that may be out of date', async () => {
+    await using test = await openCache()
+    const { master, cache, clock } = test
+    const stripe = (port: number) => ({
+      dataShards: 2,
+      parityShards: 1,
+      runId: '5',
+      shards: [0, 1, 2].map((shard) => ({ shard, location: nodeAt(port + shard) })),
+    })
+    expect(cache.peek(vid(3))).toBeUndefined()
+    expect(cache.isExpired(vid(3))).toBe(false)
+    master.stripes.set(vid(3), stripe(1))
+    expect((await cache.find(vid(3), SIGNAL)).stripe).toEqual(stripe(1))
+    expect((await cache.locate(vid(3), SIGNAL)).map(({ url }) => url)).toHaveLength(3)
+    await master.tell({ volumes: [{ ...held(vid(3), [nodeAt(4)]), stripe: stripe(4) }] })
+    expect(cache.peek(vid(3))?.stripe).toEqual(stripe(4))
+    cache.expire(vid(3))
+    expect(cache.peek(vid(3))?.stripe).toEqual(stripe(4))
+    expect(cache.isExpired(vid(3))).toBe(true)
+    expect((await cache.find(vid(3), SIGNAL)).stripe).toEqual(stripe(1))
+    expect(cache.isExpired(vid(3))).toBe(false)
+    // Decoded: its copies have no stripe.
+    await master.tell({ volumes: [held(vid(3), [nodeAt(4)])] })
+    expect(cache.peek(vid(3))).toMatchObject({ stripe: undefined, locations: [nodeAt(4)] })
+    await clock.advance(0)
+  })
 })

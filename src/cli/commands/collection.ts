@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { formatErasureScheme } from '../../base/erasure-scheme.ts'
 import {
   formatReplicaPlacement,
   parseReplicaPlacement,
@@ -10,6 +11,7 @@ import type { JobsApi, JobView } from '../../net/jobs-api.ts'
 import type { CollectionReport, WritePolicy } from '../../net/master-api.ts'
 import { addClusterOptions, type ClusterFlags } from '../cluster-options.ts'
 import type { CliContext } from '../context.ts'
+import { readErasure } from '../erasure-options.ts'
 import { EXIT } from '../exit.ts'
 import { jobLine } from '../job-report.ts'
 import { readChoice } from '../setting-values.ts'
@@ -22,11 +24,21 @@ interface ListFlags extends ClusterFlags {
 interface SetFlags extends ClusterFlags {
   readonly replication?: string
   readonly writePolicy?: string
+  readonly erasure?: string
   readonly existing?: boolean
 }
 
-const HEADINGS = ['COLLECTION', 'COPIES', 'WRITES', 'VOLUMES', 'FILES', 'LIVE', 'ON DISK'] as const
-const RIGHT_FROM = 3
+const HEADINGS = [
+  'COLLECTION',
+  'COPIES',
+  'WRITES',
+  'ERASURE',
+  'VOLUMES',
+  'FILES',
+  'LIVE',
+  'ON DISK',
+] as const
+const RIGHT_FROM = 4
 const POLICIES: readonly WritePolicy[] = ['all', 'best-effort']
 
 export function registerCollection(
@@ -51,6 +63,7 @@ export function registerCollection(
       '--write-policy <name>',
       'all copies before a write counts, or best-effort: one will do',
     )
+    .option('--erasure <scheme>', 'shards of volumes once they are full, like 10+4; or off')
     .option('--existing', 'bring the volumes there are to --replication too, by a job')
   addClusterOptions(set).action(async (name: string, flags: SetFlags) => {
     finish(await setCollection(context, name, flags))
@@ -69,11 +82,12 @@ async function listCollections(context: CliContext, flags: ListFlags): Promise<n
 }
 
 function row(report: CollectionReport): readonly string[] {
-  const { collection, replication, writePolicy, volumeCount, liveNeedles } = report
+  const { collection, replication, writePolicy, erasure, volumeCount, liveNeedles } = report
   return [
     collection === '' ? '(none)' : collection,
     replication === undefined ? "the cluster's" : formatReplicaPlacement(replication),
     writePolicy,
+    erasure === undefined ? 'off' : formatErasureScheme(erasure),
     String(volumeCount),
     String(liveNeedles),
     formatBytes(report.liveBytes),
@@ -81,31 +95,38 @@ function row(report: CollectionReport): readonly string[] {
   ]
 }
 
-function documentOf({ replication, ...report }: CollectionReport): string {
+function documentOf({ replication, erasure, ...report }: CollectionReport): string {
   const digits = replication === undefined ? undefined : formatReplicaPlacement(replication)
-  return JSON.stringify({ ...report, replication: digits })
+  const scheme = erasure === undefined ? undefined : formatErasureScheme(erasure)
+  return JSON.stringify({ ...report, replication: digits, erasure: scheme })
 }
 
 async function setCollection(context: CliContext, name: string, flags: SetFlags): Promise<number> {
   const { out, signal } = context
-  const { replication: digits, writePolicy: policy, existing } = flags
-  if (digits === undefined && (policy === undefined || existing === true)) {
-    const why = existing === true ? '--existing needs --replication' : 'say what to set'
-    throw new StoreError('CONFIG_INVALID', `${why}: --replication, --write-policy`)
+  const { replication: digits, writePolicy: policy, erasure: scheme, existing } = flags
+  if (existing === true && digits === undefined) {
+    throw new StoreError('CONFIG_INVALID', '--existing needs --replication')
+  }
+  if (digits === undefined && policy === undefined && scheme === undefined) {
+    const why = 'say what to set: --replication, --write-policy, --erasure'
+    throw new StoreError('CONFIG_INVALID', why)
   }
   const replication = digits === undefined ? undefined : parseReplicaPlacement(digits)
   const writePolicy =
     policy === undefined ? undefined : readChoice('--write-policy', policy, POLICIES)
+  const erasure = scheme === undefined ? undefined : readErasure(scheme)
   const { openCluster } = await import('../cluster.ts')
   await using cluster = await openCluster(context, flags)
   const { master, jobs } = cluster
   // First: what is refused for the volumes there are shall not hold for new ones either.
   const isForExisting = existing === true && replication !== undefined
   const job = isForExisting ? await convert(jobs, name, replication, signal) : undefined
-  await master.configureCollection({ collection: name, replication, writePolicy }, signal)
+  const settings = { collection: name, replication, writePolicy, erasure }
+  await master.configureCollection(settings, signal)
   const said = [
     replication === undefined ? '' : `replication ${formatReplicaPlacement(replication)}`,
     writePolicy === undefined ? '' : `write policy ${writePolicy}`,
+    scheme === undefined ? '' : `erasure ${scheme}`,
   ].filter((part) => part !== '')
   await out.line(`${name}: ${said.join(', ')} from now on`)
   if (job !== undefined) await out.line(jobLine(job))

@@ -78,6 +78,7 @@ function registerRun(job: Command, context: CliContext, finish: (exitCode: numbe
     .option('--node <url>', 'evacuate: the server to empty; move: the server with the copy')
     .option('--to-node <url>', 'move: where to; the master chooses unless given')
     .option('--replication <digits>', 'set-replication: copies by distance, like 110')
+    .option('--erasure <scheme>', 'ec-encode: shards, like 10+4; as set for it unless given')
     .option('--deep', 'replica-repair: compare the bytes of every file')
     .option(
       '--accept-node <url>',

@@ -2,11 +2,12 @@ import type { Command } from 'commander'
 import { readClusterSecret } from '../../net/cluster-secret.ts'
 import type { CliContext } from '../context.ts'
 import { addDaemonOptions, type DaemonFlags, openDaemonLogger, runDaemon } from '../daemon.ts'
+import { addErasureOptions, type ErasureFlags, readErasureSettings } from '../erasure-options.ts'
 import { addRepairOptions, type RepairFlags, readRepairSettings } from '../repair-options.ts'
 import { readDurationMs } from '../setting-values.ts'
 import { addTlsOptions, readTlsKeys, type TlsFlags } from '../tls-options.ts'
 
-interface MasterFlags extends DaemonFlags, RepairFlags, TlsFlags {
+interface MasterFlags extends DaemonFlags, RepairFlags, ErasureFlags, TlsFlags {
   readonly dir: string
   readonly ip: string
   readonly publicHost?: string
@@ -50,7 +51,7 @@ export function registerMaster(
     .option('--heartbeat <time>', 'volume servers report so often; three missed: down', '5s')
     .option('--write-tokens', 'give out tokens for writes')
     .option('--read-tokens', 'give out tokens for reads')
-  addRepairOptions(command)
+  addErasureOptions(addRepairOptions(command))
   addTlsOptions(addDaemonOptions(command)).action(async (flags: MasterFlags) => {
     finish(await runMaster(context, flags))
   })
@@ -76,6 +77,7 @@ async function runMaster(context: CliContext, flags: MasterFlags): Promise<numbe
     needsWriteTokens: flags.writeTokens === true,
     needsReadTokens: flags.readTokens === true,
     repair: readRepairSettings(flags),
+    erasure: readErasureSettings(flags),
     standby: flags.standby === true,
     secret: secretFile === undefined ? undefined : await readClusterSecret(disk, secretFile),
     tls: await readTlsKeys(disk, flags),

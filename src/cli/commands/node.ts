@@ -9,7 +9,7 @@ import { EXIT } from '../exit.ts'
 import { openJobDisplay } from '../job-display.ts'
 import { followToEnd } from '../job-follow.ts'
 import { jobLine } from '../job-report.ts'
-import { nodeState, table } from '../status-report.ts'
+import { nodeState, shardCountOf, table } from '../status-report.ts'
 
 interface ListFlags extends ClusterFlags {
   readonly json?: boolean
@@ -19,7 +19,18 @@ interface DrainFlags extends ClusterFlags {
   readonly watch?: boolean
 }
 
-const HEADINGS = ['NODE', 'PLACE', 'STATE', 'HEARD', 'DISK', 'QUARANTINED', 'VOLUMES', 'FREE']
+const HEADINGS = [
+  'NODE',
+  'PLACE',
+  'STATE',
+  'HEARD',
+  'DISK',
+  'QUARANTINED',
+  'VOLUMES',
+  'FREE',
+  'SHARDS',
+]
+const COLUMNS = HEADINGS.length
 const RIGHT_FROM = 5
 
 export function registerNode(
@@ -57,13 +68,18 @@ async function listNodes(context: CliContext, flags: ListFlags): Promise<number>
   await using cluster = await open(context, flags)
   const { nodes } = await cluster.master.topology(signal)
   if (flags.json === true) {
-    for (const { volumes, ...node } of nodes) {
-      await out.line(JSON.stringify({ ...node, volumeCount: volumes.length }))
+    for (const node of nodes) {
+      const { volumes, shards: _, ...rest } = node
+      const counts = { volumeCount: volumes.length, shardCount: shardCountOf(node) }
+      await out.line(JSON.stringify({ ...rest, ...counts }))
     }
     return EXIT.done
   }
   const rows = nodes.flatMap((node) => diskRows(node, clock.nowMs()))
-  for (const line of table([HEADINGS, ...rows], RIGHT_FROM)) await out.line(line)
+  // Nobody without erasure-coded volumes has to read of them.
+  const columns = nodes.some((node) => shardCountOf(node) > 0) ? COLUMNS : COLUMNS - 1
+  const shown = [HEADINGS, ...rows].map((row) => row.slice(0, columns))
+  for (const line of table(shown, RIGHT_FROM)) await out.line(line)
   return EXIT.done
 }
 
@@ -72,10 +88,13 @@ function diskRows(node: TopologyNode, nowMs: number): readonly (readonly string[
   const { url, dataCenter, rack } = node.location
   const heard = `${formatDuration(nowMs - node.lastHeardMs)} ago`
   const start = [url, `${dataCenter}/${rack}`, nodeState(node, nowMs), heard]
-  if (node.disks.length === 0) return [[...start, '-', '-', '-', '-']]
+  if (node.disks.length === 0) return [[...start, '-', '-', '-', '-', '-']]
   return node.disks.map(({ directoryId, path, quarantinedCount, freeBytes }) => {
     const volumes = node.volumes.filter((volume) => volume.directoryId === directoryId).length
-    return [...start, path, `${quarantinedCount}`, `${volumes}`, formatBytes(freeBytes)]
+    const shards = (node.shards ?? []).filter((report) => report.directoryId === directoryId)
+    const shardCount = shards.reduce((count, report) => count + report.shards.length, 0)
+    const [quarantined, free] = [`${quarantinedCount}`, formatBytes(freeBytes)]
+    return [...start, path, quarantined, `${volumes}`, free, `${shardCount}`]
   })
 }
 

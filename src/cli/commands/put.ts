@@ -9,6 +9,9 @@ import { addClusterOptions, type ClusterFlags } from '../cluster-options.ts'
 import type { CliContext } from '../context.ts'
 import { EXIT } from '../exit.ts'
 import { system } from '../file-tree.ts'
+import { readSize } from '../setting-values.ts'
+
+const MIN_BYTES_MAX = LIMITS.autoPolicyBytesMax.value
 
 interface PutFlags extends ClusterFlags {
   readonly name?: string
@@ -16,6 +19,9 @@ interface PutFlags extends ClusterFlags {
   readonly collection: string
   readonly replication?: string
   readonly ttl: string
+  readonly policy: string
+  readonly spread: string
+  readonly erasureMin: string
   readonly json?: boolean
 }
 
@@ -35,6 +41,13 @@ export function registerPut(
     .option('--collection <name>', 'collection of the volume', '')
     .option('--replication <digits>', "copies by distance, like 001; otherwise the cluster's")
     .option('--ttl <ttl>', 'time to live, like 3m, 4h or 5d; empty: for ever', '')
+    .option(
+      '--policy <policy>',
+      'replicated, ec:4+2 (data and parity shards), or auto',
+      'replicated',
+    )
+    .option('--spread <places>', 'shards apart by servers, racks or data-centers', 'servers')
+    .option('--erasure-min <size>', 'auto: shards from this size on, copies below', '1MiB')
     .option('--json', 'print one JSON document')
   addClusterOptions(command).action(async (path: string, flags: PutFlags) => {
     finish(await put(context, path, flags))
@@ -51,6 +64,9 @@ async function put(context: CliContext, path: string, flags: PutFlags): Promise<
     collection: flags.collection,
     replication: flags.replication,
     ttl: flags.ttl,
+    policy: flags.policy,
+    spread: flags.spread,
+    erasureMinBytes: readSize('--erasure-min', flags.erasureMin, { min: 0, max: MIN_BYTES_MAX }),
     lastModifiedMs: source.mtimeMs,
     signal,
   }

@@ -2,11 +2,12 @@ import type { Command } from 'commander'
 import type { RunningServer } from '../../server/start-server.ts'
 import type { CliContext } from '../context.ts'
 import { addDaemonOptions, type DaemonFlags, openDaemonLogger, runDaemon } from '../daemon.ts'
+import { addErasureOptions, type ErasureFlags, readErasureSettings } from '../erasure-options.ts'
 import { addRepairOptions, type RepairFlags, readRepairSettings } from '../repair-options.ts'
 import { readChoice, readCount, readList, readPort } from '../setting-values.ts'
 import { addTlsOptions, readTlsKeys, type TlsFlags } from '../tls-options.ts'
 
-interface ServerFlags extends DaemonFlags, RepairFlags, TlsFlags {
+interface ServerFlags extends DaemonFlags, RepairFlags, ErasureFlags, TlsFlags {
   readonly dir: string
   readonly volumeServers: string
   readonly ip: string
@@ -59,7 +60,7 @@ export function registerServer(
     .option('--threads <count>', 'threads for HTTP beside the one that owns the volumes', '0')
     .option('--write-tokens', 'writes need a token of the master')
     .option('--read-tokens', 'reads need a token of the master')
-  addRepairOptions(command)
+  addErasureOptions(addRepairOptions(command))
   addTlsOptions(addDaemonOptions(command)).action(async (flags: ServerFlags) => {
     finish(await serve(context, flags))
   })
@@ -86,6 +87,7 @@ async function serve(context: CliContext, flags: ServerFlags): Promise<number> {
     needsWriteTokens: flags.writeTokens === true,
     needsReadTokens: flags.readTokens === true,
     repair: readRepairSettings(flags),
+    erasure: readErasureSettings(flags),
     isStandby: flags.standby === true,
     tls: await readTlsKeys(context.disk, flags),
     logger,

@@ -1,0 +1,168 @@
+import type { VolumeId } from '../base/ids.ts'
+import { LIMITS } from '../base/limits.ts'
+import { isStoreError, StoreError } from '../base/store-error.ts'
+import type { ShardSource } from '../erasure/rebuild-shards.ts'
+import type { ReadShardRequest, ShardApi } from '../net/shard-api.ts'
+import { cancelledError } from '../runtime/abort.ts'
+import type { Disk, DiskFile } from '../runtime/disk.ts'
+import { shardPath } from '../storage/shard-paths.ts'
+import type { ShardSet } from '../storage/shard-set.ts'
+import type { Store } from '../storage/store.ts'
+
+/** Which shards are meant, of which volume. */
+export interface RunName {
+  readonly volumeId: VolumeId
+  readonly runId: string
+}
+
+/** Names one shard. */
+export interface PlaceOfShard extends RunName {
+  readonly shard: number
+}
+
+/** Another server, whose connection may fail. */
+export type Peer = () => ShardApi
+
+/** A shard that is here. */
+export function localSource(set: ShardSet, shard: number): ShardSource {
+  return { shard, read: (into, at) => set.read(shard, into, 0, into.length, at) }
+}
+
+/** A shard on another server, read in messages. */
+export function remoteSource(peer: Peer, { volumeId, runId }: RunName, shard: number): ShardSource {
+  const place = { volumeId, runId, shard }
+  return { shard, read: (into, at, signal) => readRemote(peer, place, into, at, signal) }
+}
+
+/** Fills `into` with the bytes of a shard from `at` on. @throws {StoreError} as `readShard`. */
+export async function readRemote(
+  peer: Peer,
+  place: PlaceOfShard,
+  into: Buffer,
+  at: number,
+  signal: AbortSignal,
+): Promise<void> {
+  for (let done = 0; done < into.length; ) {
+    const lengthBytes = Math.min(LIMITS.shardReadMax.value, into.length - done)
+    const request = { ...place, offsetBytes: at + done, lengthBytes }
+    const bytes = await peer().readShard(request, signal)
+    // By now the memory may be somebody else's.
+    if (signal.aborted) throw cancelledError(signal, 'while reading a shard')
+    if (bytes.length !== lengthBytes) throw wrongLength(bytes.length, lengthBytes)
+    bytes.copy(into, done)
+    done += lengthBytes
+  }
+}
+
+/**
+ * A shard on another server, read from its beginning to its end: as one stream, which is several
+ * times faster than messages. Reading elsewhere begins a new stream there. One reader at a time; to
+ * be disposed of.
+ */
+export class StreamedSource implements ShardSource, AsyncDisposable {
+  readonly shard: number
+  readonly #peer: Peer
+  readonly #place: PlaceOfShard
+  readonly #shardBytes: number
+  #pieces: AsyncIterator<Uint8Array> | undefined
+  /** Left of the piece that came last. */
+  #rest: Uint8Array = NO_BYTES
+  #at = 0
+
+  constructor(peer: Peer, place: PlaceOfShard, shardBytes: number) {
+    const { volumeId, runId, shard } = place
+    this.shard = shard
+    this.#peer = peer
+    this.#place = { volumeId, runId, shard }
+    this.#shardBytes = shardBytes
+  }
+
+  async read(into: Buffer, at: number, signal: AbortSignal): Promise<void> {
+    if (this.#pieces === undefined || this.#at !== at) await this.#begin(at, signal)
+    try {
+      for (let done = 0; done < into.length; ) {
+        if (this.#rest.length === 0) this.#rest = await this.#next()
+        const piece = this.#rest.subarray(0, into.length - done)
+        into.set(piece, done)
+        done += piece.length
+        this.#rest = this.#rest.subarray(piece.length)
+      }
+      this.#at = at + into.length
+    } catch (error) {
+      await this.#end()
+      throw error
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#end()
+  }
+
+  async #begin(at: number, signal: AbortSignal): Promise<void> {
+    await this.#end()
+    const request = { ...this.#place, offsetBytes: at, lengthBytes: this.#shardBytes - at }
+    this.#pieces = this.#peer().streamShard(request, signal)[Symbol.asyncIterator]()
+    this.#at = at
+  }
+
+  async #next(): Promise<Uint8Array> {
+    const next = await this.#pieces?.next()
+    if (next?.done === false) return next.value
+    throw new StoreError('PEER_FAILED', `shard ${this.shard} came to an end too early`)
+  }
+
+  async #end(): Promise<void> {
+    const pieces = this.#pieces
+    this.#pieces = undefined
+    this.#rest = NO_BYTES
+    try {
+      await pieces?.return?.()
+    } catch (error) {
+      // What went wrong with a stream that nobody wants any more is of no interest.
+      if (!isStoreError(error)) throw error
+    }
+  }
+}
+
+/** Where the file of a shard lies. @throws {StoreError} VOLUME_NOT_FOUND, SHARD_NOT_FOUND. */
+export function pathOfShard(store: Store, place: PlaceOfShard): string {
+  const { paths } = setWithShard(store, place)
+  return shardPath(paths, place.shard)
+}
+
+/** The set here that has it. @throws {StoreError} VOLUME_NOT_FOUND, SHARD_NOT_FOUND. */
+export function setWithShard(store: Store, { volumeId, runId, shard }: PlaceOfShard): ShardSet {
+  const sets = store.shardSet(volumeId, runId)
+  const set = sets.find((candidate) => candidate.has(shard))
+  if (set !== undefined) return set
+  if (sets.length > 0) throw new StoreError('SHARD_NOT_FOUND', `shard ${shard} is not here`)
+  throw new StoreError('VOLUME_NOT_FOUND', `run ${runId} of volume ${volumeId} is not here`)
+}
+
+/** Opens what `pathOfShard` says; it may have gone meanwhile. @throws {StoreError} as that. */
+export async function openShardAt(disk: Disk, path: string): Promise<DiskFile> {
+  try {
+    return await disk.open(path, 'read')
+  } catch (error) {
+    if (!isStoreError(error, 'PATH_NOT_FOUND')) throw error
+    throw new StoreError('SHARD_NOT_FOUND', 'the shard was removed', { cause: error })
+  }
+}
+
+/** @throws {StoreError} RANGE_INVALID. */
+export function checkShardRange(
+  { offsetBytes, lengthBytes }: Pick<ReadShardRequest, 'offsetBytes' | 'lengthBytes'>,
+  shardBytes: number,
+  lengthMax = Number.POSITIVE_INFINITY,
+): void {
+  const isWithin = lengthBytes >= 1 && offsetBytes >= 0 && offsetBytes + lengthBytes <= shardBytes
+  if (isWithin && lengthBytes <= lengthMax) return
+  const what = `${lengthBytes} bytes from byte ${offsetBytes}`
+  throw new StoreError('RANGE_INVALID', `${what} of a shard of ${shardBytes}`)
+}
+
+const NO_BYTES = new Uint8Array(0)
+
+function wrongLength(got: number, wanted: number): StoreError {
+  return new StoreError('PEER_FAILED', `${got} bytes of a shard came, not ${wanted}`)
+}

@@ -57,6 +57,7 @@ export class CodedDeletes {
     const { volumeId } = fileId
     for (;;) {
       await entry.pass(request, signal)
+      const { thawCount } = gate
       if (request.isReplica) return await entry.inside(fileId, () => this.#everywhereHere(fileId))
       if (!(await coded.isCoded(volumeId, signal))) {
         if (store.find(volumeId) !== undefined) return undefined
@@ -64,7 +65,7 @@ export class CodedDeletes {
       }
       if (!(await this.#isThere(fileId, signal))) return NOTHING
       const copies = await replicas?.copies('delete', fileId, COPIES_UNKNOWN, signal)
-      if (gate.isFrozen(volumeId)) continue
+      if (gate.isFrozen(volumeId) || gate.thawCount !== thawCount) continue
       if (replicas === undefined || copies === undefined) {
         return await entry.inside(fileId, () => this.#everywhereHere(fileId))
       }
@@ -136,6 +137,9 @@ export class CodedDeletes {
     })
     const answers = sets.map((set) => answerOf(set, needleId))
     const journaled = await allEnded(sets.map((set) => this.#journal(set, needleId)))
+    // One may have come meanwhile that was made before.
+    if (copy === undefined)
+      await store.find(volumeId)?.volume.delete({ id: needleId, cookie }, stop)
     if (copyAnswer !== undefined) answers.push(await copyAnswer)
     else if (!journaled.includes(true)) throw notHere(volumeId)
     return answers.find(({ wasLive }) => wasLive) ?? NOTHING

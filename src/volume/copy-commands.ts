@@ -25,6 +25,7 @@ import type { Volume } from '../storage/volume.ts'
 import { CatchUp } from './catch-up.ts'
 import { fillDraft, readSnapshot } from './copy-volume.ts'
 import { isSameExtent } from './heal-needles.ts'
+import { deleteJournaled } from './journaled-deletes.ts'
 import { Rest } from './rest.ts'
 import { tailSnapshot } from './tail-volume.ts'
 
@@ -89,6 +90,7 @@ export class CopyCommands {
       sourceExtent = await fillDraft(draft, pieces, { rest, onWritten, signal })
     }
     const { volume } = await store.adoptVolume(name, fill, { replacesBad })
+    await deleteJournaled(store, volumeId, signal)
     this.#remember(volumeId, volume)
     const directoryId = this.#directoryOf(volumeId)
     report({ ...size, totalBytes: size.copiedBytes, isDone: true, sourceExtent, directoryId })

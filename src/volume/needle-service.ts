@@ -351,13 +351,16 @@ export class NeedleService implements NeedleAccess, AsyncDisposable {
     const { volumeId } = request.fileId
     for (;;) {
       await this.#entry.pass(request, signal)
+      const { thawCount } = gate
       const stored = this.#find(volumeId)
       const count = copyCount(stored.volume.replicaPlacement)
       if (request.isReplica || count === 1) return { stored, copies: undefined }
       const replicas = this.#replicas
       if (replicas === undefined) throw knowsNoMaster(volumeId, count)
       const copies = await replicas.copies(what, request.fileId, count, signal)
-      if (!gate.isFrozen(volumeId)) return { stored, copies, copyCount: count, replicas }
+      // If it was held still meanwhile, the copies may be others.
+      if (gate.isFrozen(volumeId) || gate.thawCount !== thawCount) continue
+      return { stored, copies, copyCount: count, replicas }
     }
   }
 

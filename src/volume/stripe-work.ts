@@ -18,6 +18,7 @@ import { geometryOf, openCodec } from '../storage/shard-run.ts'
 import type { ShardSet } from '../storage/shard-set.ts'
 import type { ShardSetFiles } from '../storage/shard-set-files.ts'
 import type { Store } from '../storage/store.ts'
+import { deleteJournaled } from './journaled-deletes.ts'
 import { Rest } from './rest.ts'
 import { localSource, remoteSource } from './shard-sources.ts'
 import type { ShardWork } from './shard-work.ts'
@@ -94,6 +95,7 @@ export class StripeWork {
     const options = { clock, rest: () => rest.sinceLast(), onProgress, signal }
     const name = { collection, volumeId, sizeBytes: run.datBytes }
     await store.adoptVolume(name, (draft) => fillFromStripe(draft, source, options))
+    await deleteJournaled(store, volumeId, signal)
     const home = store.locations.find(({ volumes }) => volumes.has(volumeId))
     report({
       ...size,

@@ -24,6 +24,7 @@ export class WriteGate implements Disposable {
   /** Writes inside, by volume; a volume without any is not in it. */
   readonly #inside = new Map<VolumeId, number>()
   readonly #draining = new Map<VolumeId, Set<() => void>>()
+  #thawCount = 0
 
   /** `onThawed` is told before anybody goes on. */
   constructor(
@@ -36,6 +37,11 @@ export class WriteGate implements Disposable {
 
   get frozenCount(): number {
     return this.#frozen.size
+  }
+
+  /** Grows with every thaw: what was learnt of the copies of a volume before may be over. */
+  get thawCount(): number {
+    return this.#thawCount
   }
 
   isFrozen(volumeId: VolumeId): boolean {
@@ -68,6 +74,7 @@ export class WriteGate implements Disposable {
     if (frozen === undefined) return
     frozen.timer[Symbol.dispose]()
     this.#frozen.delete(volumeId)
+    this.#thawCount++
     this.#onThawed(volumeId)
     for (const goOn of frozen.waiting) goOn()
     this.#tell(volumeId)

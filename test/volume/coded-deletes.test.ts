@@ -5,6 +5,7 @@ import { vid } from '../support/test-store.ts'
 import { SIGNAL } from '../support/volume-model.ts'
 import {
   CodedNodes,
+  commitStripe,
   copyCommand,
   dataOf,
   encodeCommand,
@@ -13,7 +14,7 @@ import {
   shardCommand,
   THREE_AND_TWO,
 } from './coded-nodes.ts'
-import { changedPeer, collect, fid, LocalCluster, LocalNode } from './local-node.ts'
+import { changedPeer, collect, fid, holdLookup, LocalCluster, LocalNode } from './local-node.ts'
 
 const NEWER = '1700000000000000002'
 const isGone = { code: 'NEEDLE_NOT_FOUND' }
@@ -199,6 +200,53 @@ describe('deletes of a coded volume', () => {
     expect(await freeze(0)).toEqual({ datBytes: 16 + 2 * (8 + 16), compactionRevision: 0 })
     expect(await waiting).toMatchObject({ wasLive: true })
     expect(journalOf(coded.at(2))).toEqual([1, 2])
+  })
+
+  test('go to where the shards are when the volume was held still, whatever was known before', async () => {
+    await using coded = await CodedNodes.open()
+    const { cluster, places } = coded
+    await using sixth = await LocalNode.open(cluster, 6)
+    const [first, fifth] = [coded.at(1), coded.at(5)]
+    await collect(sixth.api.shards.copyShards(copyCommand([4], fifth.location), SIGNAL))
+    // The cookie is compared: the needle is in the first shard.
+    let read: () => void = () => undefined
+    const held = new Promise<void>((resolve) => {
+      read = resolve
+    })
+    first.hooks.before = ({ kind, path }) => (kind === 'read' && path.endsWith('.ec00') ? held : 0)
+    const deleting = first.delete(3, 1)
+    await cluster.clock.advance(0)
+    first.opened.locations.expire(vid(3))
+    const answer = holdLookup(cluster.master)
+    read()
+    await cluster.clock.advance(0)
+    const { gate } = first.opened
+    await gate.freeze(vid(3), 10_000)
+    const moved = places.map((place) => {
+      return place.shard === 4 ? { ...place, location: sixth.location } : place
+    })
+    commitStripe(cluster.master, THREE_AND_TWO, moved)
+    gate.thaw(vid(3))
+    answer()
+    await deleting
+    expect(journalOf(sixth)).toEqual([1])
+  })
+
+  test('that come while a copy is made of shards reach the copy', async () => {
+    await using coded = await CodedNodes.open()
+    const { cluster, places } = coded
+    const first = coded.at(1)
+    let isDeleted = false
+    first.hooks.before = async ({ kind, path }) => {
+      if (isDeleted || kind !== 'writev' || !path.endsWith('3.dat')) return
+      isDeleted = true
+      await coded.at(2).delete(3, 1)
+    }
+    const decode = { ...copyCommand([], first.location), sources: places, livingOnly: true }
+    await collect(first.api.shards.decodeVolume(decode, SIGNAL))
+    expect(isDeleted).toBe(true)
+    expect(cluster.master.dirty).toEqual([])
+    await expect(first.read(3, 1)).rejects.toMatchObject(isGone)
   })
 
   test('that wait for a copy which is coded meanwhile go to its shards', async () => {

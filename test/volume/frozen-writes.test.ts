@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { vid } from '../support/test-store.ts'
 import { SIGNAL } from '../support/volume-model.ts'
 import { Copies, stream } from './copies.ts'
-import { LocalNode, nodeAt } from './local-node.ts'
+import { holdLookup, LocalNode, nodeAt } from './local-node.ts'
 
 describe('a frozen volume', () => {
   test('takes writes when it has thawed, and refuses none', async () => {
@@ -68,6 +68,27 @@ describe('a frozen volume', () => {
     cluster.master.known.set(vid(3), [nodeAt(1), nodeAt(3)])
     await second.api.deleteVolume({ epoch: 1, volumeId: vid(3) }, SIGNAL)
     second.opened.gate.thaw(vid(3))
+    expect((await write).code).toBe('done')
+    expect(await third.read(3, 1)).toBe('one')
+    expect(copies.dirty).toEqual([])
+  })
+
+  test('was held still and went on while the master was asked: its copies are those it has then', async () => {
+    await using copies = await Copies.open(2)
+    const { cluster } = copies
+    await using third = await LocalNode.open(cluster, 3)
+    await third.allocate(3, '001')
+    const [first, second] = [copies.at(1), copies.at(2)]
+    const answer = holdLookup(cluster.master)
+    first.opened.locations.expire(vid(3))
+    const write = copies.settle(first.put(3, 1, 'one'))
+    await cluster.clock.advance(0)
+    const gates = [first, second].map((node) => node.opened.gate)
+    await Promise.all(gates.map((gate) => gate.freeze(vid(3), 10_000)))
+    // The second one takes writes still: nobody has removed its copy.
+    cluster.master.known.set(vid(3), [nodeAt(1), nodeAt(3)])
+    for (const gate of gates) gate.thaw(vid(3))
+    answer()
     expect((await write).code).toBe('done')
     expect(await third.read(3, 1)).toBe('one')
     expect(copies.dirty).toEqual([])

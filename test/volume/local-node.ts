@@ -235,6 +235,22 @@ interface Opened {
   readonly owned: DisposeStack
 }
 
+/** The next answer is as of now, and comes when the function returned is called. */
+export function holdLookup(master: FakeMaster): () => void {
+  const { lookup } = master
+  let release: () => void = () => undefined
+  const held = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  master.lookup = async (volumeIds) => {
+    master.lookup = lookup
+    const found = await lookup.call(master, volumeIds)
+    await held
+    return found
+  }
+  return release
+}
+
 export async function readText(api: VolumeApi, volume: number, needle: number): Promise<string> {
   const request = {
     fileId: fid(volume, needle),

@@ -12,7 +12,7 @@ import { openTempDirectory } from '../support/temp-directory.ts'
 import { Tmpfs } from '../support/tmpfs.ts'
 
 /** `npm run repair:all` takes more, and kills every server. */
-const FILES = Number(process.env['HAYLOFT_REPAIR_FILES'] ?? 8_000)
+const FILES = Number(process.env['HAYLOFT_REPAIR_FILES'] ?? 4_000)
 /** The numbers of the servers to be killed, one after the other. */
 const KILLED = (process.env['HAYLOFT_REPAIR_KILLED'] ?? '1').split(',').map(Number)
 const SERVERS = 6

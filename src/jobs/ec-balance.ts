@@ -15,12 +15,10 @@ import {
   surveyShards,
 } from './stripe-survey.ts'
 import { movePlaces } from './stripe-switch.ts'
-import { VolumeWork, volumeOf } from './volume-work.ts'
+import { CONFLICTS_MAX, VolumeWork, volumeOf } from './volume-work.ts'
 
 /** Some for each shard there can be: a layout that needs more does not become better. */
 const MOVES_MAX = 100
-/** What counts changes seldom: more conflicts than this mean that something is wrong. */
-const CONFLICTS_MAX = 10
 
 /** Moves shards of a volume to better places, one after the other, until there are none. */
 export class EcBalance implements Job {

@@ -28,11 +28,8 @@ import {
   surveyShards,
 } from './stripe-survey.ts'
 import { surveyVolume } from './survey.ts'
-import { deadlineOf, isOutOfReach, VolumeWork, volumeOf } from './volume-work.ts'
+import { CONFLICTS_MAX, finishDeadline, isOutOfReach, VolumeWork, volumeOf } from './volume-work.ts'
 
-/** What was begun with the switch is finished within this, also when the job is told to stop. */
-const FINISH_MS = 8_000
-const CONFLICTS_MAX = 10
 const QUIET_ROUNDS_MAX = 5
 /** So many servers may turn out to be of no use before the attempt fails. */
 const TARGETS_FAILED_MAX = 5
@@ -315,7 +312,7 @@ export class EcDecode implements Job {
    * @throws {StoreError} UNAVAILABLE: not every copy is there; the shards stay until they are.
    */
   async #finish(): Promise<void> {
-    using deadline = deadlineOf(this.#context.clock, FINISH_MS)
+    using deadline = finishDeadline(this.#context.clock)
     const { signal } = deadline
     const left = this.#left
     const copies = await surveyVolume(this.#work, signal)

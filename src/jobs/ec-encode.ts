@@ -15,12 +15,8 @@ import { journalEverywhere } from './shard-journals.ts'
 import { holdersOf, isWhole, type StripeSurvey, stripeOf, surveyShards } from './stripe-survey.ts'
 import { awaitReported, commitStripe, type StripePlan } from './stripe-switch.ts'
 import { type Survey, surveyVolume } from './survey.ts'
-import { deadlineOf, VolumeWork, volumeOf } from './volume-work.ts'
+import { CONFLICTS_MAX, finishDeadline, VolumeWork, volumeOf } from './volume-work.ts'
 
-/** What was begun with the switch is finished within this, also when the job is told to stop. */
-const FINISH_MS = 8_000
-/** What counts changes seldom: more conflicts than this mean that something is wrong. */
-const CONFLICTS_MAX = 10
 /** A sealed volume is seldom written to: more runs in vain mean that something is wrong. */
 const RUNS_MAX = 3
 const QUIET_ROUNDS_MAX = 5
@@ -221,7 +217,7 @@ export class EcEncode implements Job {
    */
   async #finish(): Promise<void> {
     this.#summary = `erasure-coded as ${this.#schemeText}`
-    using deadline = deadlineOf(this.#context.clock, FINISH_MS)
+    using deadline = finishDeadline(this.#context.clock)
     const { signal } = deadline
     const stripe = await this.#wholeStripe(signal)
     if (stripe === undefined) return

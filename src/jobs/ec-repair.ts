@@ -23,10 +23,8 @@ import {
 } from './stripe-survey.ts'
 import { movePlaces } from './stripe-switch.ts'
 import { surveyVolume } from './survey.ts'
-import { VolumeWork, volumeOf } from './volume-work.ts'
+import { CONFLICTS_MAX, VolumeWork, volumeOf } from './volume-work.ts'
 
-/** What counts changes seldom: more conflicts than this mean that something is wrong. */
-const CONFLICTS_MAX = 10
 /** A shard that is bad again after so many rounds of healing is made anew elsewhere. */
 const HEAL_ROUNDS_MAX = 3
 /** What lies about of a volume is the business of these while they are queued. */

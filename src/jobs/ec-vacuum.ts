@@ -26,11 +26,8 @@ import {
 } from './stripe-survey.ts'
 import { awaitReported, commitStripe, schemeOf } from './stripe-switch.ts'
 import { surveyVolume } from './survey.ts'
-import { deadlineOf, VolumeWork, volumeOf } from './volume-work.ts'
+import { CONFLICTS_MAX, finishDeadline, VolumeWork, volumeOf } from './volume-work.ts'
 
-/** What was begun with the switch is finished within this, also when the job is told to stop. */
-const FINISH_MS = 8_000
-const CONFLICTS_MAX = 10
 const QUIET_ROUNDS_MAX = 5
 
 /**
@@ -302,7 +299,7 @@ export class EcVacuum implements Job {
    * @throws {StoreError} UNAVAILABLE: not every new shard is there; all is kept until they are.
    */
   async #finish(run: NewRun): Promise<void> {
-    using deadline = deadlineOf(this.#context.clock, FINISH_MS)
+    using deadline = finishDeadline(this.#context.clock)
     const { signal } = deadline
     const also = [...run.servers, ...(this.#leftRun?.servers ?? [])]
     const survey = await surveyShards(this.#work, also, signal)

@@ -15,19 +15,15 @@ import type { Job, JobContext, StepResult } from './job.ts'
 import { asFields, asText, readCursor } from './job-cursor.ts'
 import { JobTrack } from './job-track.ts'
 import { type LiveCopy, type Survey, surveyVolume } from './survey.ts'
-import { deadlineOf, IS_CODED, VolumeWork, volumeOf } from './volume-work.ts'
+import { CONFLICTS_MAX, finishDeadline, IS_CODED, VolumeWork, volumeOf } from './volume-work.ts'
 
 /** The copy that was moved away from, and how far its successor has it. */
 interface LeftCopy extends IncomingCopy {
   readonly sourceDirectoryId: string
 }
 
-/** What was begun with the switch is finished within this, also when the job is told to stop. */
-const FINISH_MS = 8_000
 /** Writes by whoever does not know of the move yet stop within seconds. */
 const FINISH_ROUNDS_MAX = 10
-/** The members change seldom: more conflicts than this mean that something is wrong. */
-const CONFLICTS_MAX = 10
 
 /**
  * Takes one copy of a volume to another server while it is read and written: copy, catch up, hold
@@ -228,7 +224,7 @@ export class Move implements Job {
    * again.
    */
   async #finish(): Promise<void> {
-    using deadline = deadlineOf(this.#context.clock, FINISH_MS)
+    using deadline = finishDeadline(this.#context.clock)
     const { signal } = deadline
     for (let round = 0; this.#left !== undefined; round++) {
       const left: LeftCopy = this.#left

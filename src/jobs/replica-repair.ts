@@ -16,10 +16,8 @@ import { isAgreed, type ReconcileOptions, reconcile } from './reconcile.ts'
 import { RepairTally } from './repair-tally.ts'
 import { dirtyDeletes, settleDirty } from './settle-dirty.ts'
 import { type LiveCopy, type Survey, surveyVolume } from './survey.ts'
-import { IS_CODED, isOutOfReach, VolumeWork, volumeOf } from './volume-work.ts'
+import { CONFLICTS_MAX, IS_CODED, isOutOfReach, VolumeWork, volumeOf } from './volume-work.ts'
 
-/** The members change seldom: more conflicts than this mean that something is wrong. */
-const CONFLICTS_MAX = 10
 /** Rounds of making the copies equal; each may be disturbed by writes. */
 const RECONCILE_ROUNDS_MAX = 5
 

@@ -6,6 +6,11 @@ import type { VolumeApi, VolumeCommand, VolumeExtent } from '../net/volume-api.t
 import type { Clock } from '../runtime/clock.ts'
 import type { JobContext } from './job.ts'
 
+const FINISH_MS = 8_000
+
+/** What counts changes seldom: more conflicts than this mean that something is wrong. */
+export const CONFLICTS_MAX = 10
+
 /** What all jobs about one volume need: its facts, its servers, and commands to them. */
 export class VolumeWork {
   readonly context: JobContext
@@ -101,4 +106,9 @@ export function deadlineOf(clock: Clock, ms: number): Deadline {
   const stop = new AbortController()
   const timer = clock.after(ms, () => stop.abort(new StoreError('TIMEOUT', `after ${ms} ms`)))
   return { signal: stop.signal, [Symbol.dispose]: () => timer[Symbol.dispose]() }
+}
+
+/** For what was begun with the switch, also when the job was told to stop meanwhile. */
+export function finishDeadline(clock: Clock): Deadline {
+  return deadlineOf(clock, FINISH_MS)
 }

@@ -240,11 +240,7 @@ export class VolumeSets implements AsyncDisposable {
       isDecided = true
       return next
     }
-    await this.#records.change([volumeId], alter, signal)
-    this.#tell([volumeId])
-    const facts = this.facts(volumeId)
-    assert(facts !== undefined, `volume ${volumeId} has a record`)
-    return facts
+    return await this.#change(volumeId, alter, signal)
   }
 
   /** As `JobsApi.changeStripe`. @throws {StoreError} VOLUME_NOT_FOUND, and those named there. */
@@ -270,11 +266,7 @@ export class VolumeSets implements AsyncDisposable {
       isDecided = true
       return next
     }
-    await this.#records.change([volumeId], alter, signal)
-    this.#tell([volumeId])
-    const facts = this.facts(volumeId)
-    assert(facts !== undefined, `volume ${volumeId} has a record`)
-    return facts
+    return await this.#change(volumeId, alter, signal)
   }
 
   /** As it shall be from now on; durable when it returns. @throws {StoreError} VOLUME_NOT_FOUND. */
@@ -401,6 +393,19 @@ export class VolumeSets implements AsyncDisposable {
   /** Writes what was learnt and not written yet. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#records[Symbol.asyncDispose]()
+  }
+
+  /** Durable, and told; as it is from now on. */
+  async #change(
+    volumeId: VolumeId,
+    alter: (record: VolumeRecord | undefined) => VolumeRecord,
+    signal: AbortSignal,
+  ): Promise<VolumeFacts> {
+    await this.#records.change([volumeId], alter, signal)
+    this.#tell([volumeId])
+    const facts = this.facts(volumeId)
+    assert(facts !== undefined, `volume ${volumeId} has a record`)
+    return facts
   }
 
   *#liveIds(): Iterable<VolumeId> {

@@ -60,7 +60,11 @@ export class CodedVolumes {
   readonly #pool = new RebuildPool()
   /** A set lives shorter than its server: what nobody uses any more goes with it. */
   readonly #readers = new WeakMap<ShardSet, StripeReader>()
-  readonly #askedMs = new LRUCache<VolumeId, number>({ max: LIMITS.locationsCachedMax.value })
+  /** Bounded by size: with `max` all of its memory would be taken at every start. */
+  readonly #askedMs = new LRUCache<VolumeId, number>({
+    maxSize: LIMITS.locationsCachedMax.value,
+    sizeCalculation: () => 1,
+  })
 
   constructor(parts: CodedVolumesParts) {
     this.#parts = parts

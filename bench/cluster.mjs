@@ -93,6 +93,27 @@ export async function storeBulk(client, bytes, collection) {
   return ids
 }
 
+/** Files of these sizes, all in one volume, over HTTP. */
+export async function storeInOneVolume(masterUrl, sizes, collection) {
+  const count = sizes.length
+  const data = randomBytes(Math.max(...sizes))
+  const assigned = await fetch(`${masterUrl}/dir/assign?count=${count}&collection=${collection}`)
+  const { fid, url } = await assigned.json()
+  const ids = sizes.map((_, number) => (number === 0 ? fid : `${fid}_${number}`))
+  let next = 0
+  const put = async () => {
+    while (next < count) {
+      const number = next++
+      const body = data.subarray(0, sizes[number])
+      const answer = await fetch(`http://${url}/${ids[number]}`, { method: 'PUT', body })
+      if (!answer.ok) throw new Error(`PUT of ${fid}: ${answer.status} ${await answer.text()}`)
+      await answer.arrayBuffer()
+    }
+  }
+  await Promise.all(Array.from({ length: 4 }, put))
+  return { volumeId: Number(fid.split(',')[0]), ids }
+}
+
 export async function runJob(jobs, kind, target) {
   const { id } = await jobs.runJob({ kind, target, reason: 'bench' }, NEVER)
   for (;;) {

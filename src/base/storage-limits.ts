@@ -187,6 +187,14 @@ export const STORAGE_LIMITS = {
     reason: 'of one window of a volume; some 100 KiB in a message',
     atLimit: 'the others follow in the next step, which stays at the same place',
   },
+  shardSpareMs: {
+    value: 20,
+    unit: 'milliseconds',
+    reason:
+      'longer than a disk and a network usually take for some pages; asking more shards than are ' +
+      'needed at once makes each read dearer, just when many have to be made',
+    atLimit: 'all other shards are asked as well, and the first answers count',
+  },
   shardSlowMs: {
     value: 200,
     unit: 'milliseconds',

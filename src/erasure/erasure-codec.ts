@@ -29,6 +29,9 @@ export interface ErasureCodec {
    * hold anything, before and after.
    */
   rebuild(column: ShardColumn, present: readonly number[], wanted: readonly number[]): Promise<void>
+
+  /** The same code in other units: a multiple of 8 bytes. What it makes may differ. */
+  ofUnit(unitBytes: number): ErasureCodec
 }
 
 /** Memory for one column, of arbitrary content. */

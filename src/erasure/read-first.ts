@@ -9,13 +9,18 @@ export type ReadShard = (shard: number, signal: AbortSignal) => Promise<Buffer>
 
 export interface ReadFirstOptions {
   readonly clock: Clock
+  /**
+   * How long those that are asked first may take, which are as many as are needed, before the
+   * others are asked beside them. 0: all are asked at once.
+   */
+  readonly spareMs: number
   /** How long the others may go on when enough have answered, for what they have to say. */
   readonly lingerMs: number
 }
 
 /**
- * Reads all of `shards` at once and returns the first `count` that come. The others are aborted;
- * what they still read is nobody's.
+ * Reads the first of `shards`, the rest of them as far as those fail or are slow, and returns the
+ * first `count` that come. The others are aborted; what they still read is nobody's.
  *
  * @throws {StoreError} SHARDS_LOST: fewer can be read. CANCELLED.
  */
@@ -28,20 +33,26 @@ export async function readFirst(
 ): Promise<ReadonlyMap<number, Buffer>> {
   assert(shards.length >= count && count > 0, `${count} of ${shards.length} shards`)
   using scope = new AbortScope(signal)
-  const { clock, lingerMs } = options
-  return await new Promise((resolve, reject) => {
+  const { clock, lingerMs, spareMs } = options
+  const timers: Disposable[] = []
+  const reading = new Promise<ReadonlyMap<number, Buffer>>((resolve, reject) => {
     const found = new Map<number, Buffer>()
-    let running = shards.length
-    let lingering: Disposable | undefined
+    const waiting = [...shards]
+    let running = 0
+    let isLingering = false
+    const ask = (shard: number): void => {
+      running++
+      read(shard, scope.signal).then((bytes) => onRead(shard, bytes), onFailed)
+    }
+    const askMore = (more: number): void => {
+      for (const shard of waiting.splice(0, more)) ask(shard)
+    }
     const onEnd = (): void => {
       running--
-      const isEnough = found.size === count
-      if (isEnough && (running === 0 || lingerMs === 0)) {
-        lingering?.[Symbol.dispose]()
-        resolve(found)
-      } else if (isEnough) {
-        lingering ??= clock.after(lingerMs, () => resolve(found))
-      }
+      if (found.size < count) return
+      if (running === 0 || lingerMs === 0) resolve(found)
+      else if (!isLingering) timers.push(clock.after(lingerMs, () => resolve(found)))
+      isLingering = true
     }
     const onRead = (shard: number, bytes: Buffer): void => {
       if (found.size < count) found.set(shard, bytes)
@@ -50,13 +61,19 @@ export async function readFirst(
     const onFailed = (error: unknown): void => {
       if (!isStoreError(error)) reject(error)
       else if (signal.aborted) reject(cancelledError(signal, 'while reading shards'))
-      else if (found.size + running - 1 < count) reject(tooFew(found.size, count, error))
+      else if (found.size + running - 1 + waiting.length < count) {
+        reject(tooFew(found.size, count, error))
+      } else if (found.size < count) askMore(1)
       onEnd()
     }
-    for (const shard of shards) {
-      read(shard, scope.signal).then((bytes) => onRead(shard, bytes), onFailed)
-    }
+    askMore(spareMs === 0 ? shards.length : count)
+    if (waiting.length > 0) timers.push(clock.after(spareMs, () => askMore(waiting.length)))
   })
+  try {
+    return await reading
+  } finally {
+    for (const timer of timers) timer[Symbol.dispose]()
+  }
 }
 
 function tooFew(foundCount: number, count: number, cause: unknown): StoreError {

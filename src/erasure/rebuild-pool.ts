@@ -2,20 +2,13 @@ import { LRUCache } from 'lru-cache'
 import { assert } from '../base/assert.ts'
 import { LIMITS } from '../base/limits.ts'
 import { Semaphore } from '../runtime/semaphore.ts'
+import { type CodecPackets, findPackets } from './codec-packets.ts'
 import { type ErasureCodec, newColumn, type ShardColumn, unitOf } from './erasure-codec.ts'
 
 /** Memory for coding that is kept for the next one, of each kind of stripe. */
 const COLUMNS_KEPT = 2
 /** What an entry takes beside its bytes: key, objects, the links of the list. */
 const ENTRY_OVERHEAD_BYTES = 512
-
-/** One codec unit of a shard, made from those of others. */
-export interface RebuiltUnit {
-  /** Never written to again. */
-  readonly bytes: Buffer
-  /** The block it is of matched its checksum when it was made. */
-  readonly isVerified: boolean
-}
 
 export interface RebuildPoolOptions {
   readonly slots: number
@@ -35,14 +28,15 @@ const OPTIONS: RebuildPoolOptions = {
  */
 export class RebuildPool {
   readonly #slots: Semaphore
-  readonly #units: LRUCache<string, RebuiltUnit>
+  readonly #kept: LRUCache<string, Buffer>
   readonly #columns = new Map<string, ShardColumn[]>()
+  readonly #packets = new Map<string, Promise<CodecPackets>>()
   #readerCount = 0
 
   constructor(options: RebuildPoolOptions = OPTIONS) {
     const { slots, waitersMax, bytesMax } = options
     this.#slots = new Semaphore({ slots, waitersMax })
-    this.#units = new LRUCache({ maxSize: bytesMax, maxEntrySize: bytesMax })
+    this.#kept = new LRUCache({ maxSize: bytesMax, maxEntrySize: bytesMax })
   }
 
   /** False: whoever could do without making bytes anew should. */
@@ -51,7 +45,7 @@ export class RebuildPool {
   }
 
   get bytes(): number {
-    return this.#units.calculatedSize
+    return this.#kept.calculatedSize
   }
 
   get underWayCount(): number {
@@ -69,16 +63,25 @@ export class RebuildPool {
     return this.#slots.acquire(signal)
   }
 
-  unit(key: string): RebuiltUnit | undefined {
-    return this.#units.get(key)
+  /** Bytes that were made lately. Nobody writes to them. */
+  kept(key: string): Buffer | undefined {
+    return this.#kept.get(key)
   }
 
-  keep(key: string, unit: RebuiltUnit): void {
-    this.#units.set(key, unit, { size: unit.bytes.length + ENTRY_OVERHEAD_BYTES })
+  keep(key: string, bytes: Buffer): void {
+    this.#kept.set(key, bytes, { size: bytes.length + ENTRY_OVERHEAD_BYTES })
   }
 
   forget(key: string): void {
-    this.#units.delete(key)
+    this.#kept.delete(key)
+  }
+
+  /** As `findPackets`, once for each kind of stripe. */
+  packetsOf(codec: ErasureCodec): Promise<CodecPackets> {
+    const kind = kindOf(codec)
+    const found = this.#packets.get(kind) ?? findPackets(codec)
+    this.#packets.set(kind, found)
+    return found
   }
 
   /**
@@ -111,10 +114,14 @@ export class RebuildPool {
     return units
   }
 
-  #columnsOf({ dataShards, parityShards, unitBytes }: ErasureCodec): ShardColumn[] {
-    const kind = `${dataShards}+${parityShards}/${unitBytes}`
+  #columnsOf(codec: ErasureCodec): ShardColumn[] {
+    const kind = kindOf(codec)
     const columns = this.#columns.get(kind) ?? []
     this.#columns.set(kind, columns)
     return columns
   }
+}
+
+function kindOf({ id, dataShards, parityShards, unitBytes }: ErasureCodec): string {
+  return `${id} ${dataShards}+${parityShards}/${unitBytes}`
 }

@@ -14,7 +14,7 @@ export const RONOMON_SHARDS_MAX = { data: 24, parity: 6 } as const
 /** Its parity depends on how much is coded at once, so this belongs to the format. */
 export const RONOMON_UNIT_BYTES = 128 * KIB
 
-/** It cuts a unit into eight packets of equal length. */
+/** Units are a multiple of it. */
 const WORD_BYTES = 8
 
 /**
@@ -31,14 +31,18 @@ export class RonomonCodec implements ErasureCodec {
 
   private constructor(
     reedSolomon: ReedSolomon,
+    context: Buffer,
     shards: { readonly dataShards: number; readonly parityShards: number },
     unitBytes: number,
   ) {
+    if (!isBetween(unitBytes, WORD_BYTES, 2 ** 30) || unitBytes % WORD_BYTES !== 0) {
+      throw unavailable(`units of ${unitBytes} bytes: it must be a multiple of ${WORD_BYTES}`)
+    }
     this.dataShards = shards.dataShards
     this.parityShards = shards.parityShards
     this.unitBytes = unitBytes
     this.#reedSolomon = reedSolomon
-    this.#context = reedSolomon.create(shards.dataShards, shards.parityShards)
+    this.#context = context
   }
 
   /**
@@ -58,10 +62,14 @@ export class RonomonCodec implements ErasureCodec {
       const most = `at most ${data}+${parity} shards`
       throw unavailable(`${dataShards}+${parityShards} shards: there can be ${most}`)
     }
-    if (!isBetween(unitBytes, WORD_BYTES, 2 ** 30) || unitBytes % WORD_BYTES !== 0) {
-      throw unavailable(`units of ${unitBytes} bytes: it must be a multiple of ${WORD_BYTES}`)
-    }
-    return new RonomonCodec(load(), shards, unitBytes)
+    const reedSolomon = load()
+    const context = reedSolomon.create(dataShards, parityShards)
+    return new RonomonCodec(reedSolomon, context, shards, unitBytes)
+  }
+
+  /** @throws {StoreError} CODEC_UNAVAILABLE: a unit it does not know. */
+  ofUnit(unitBytes: number): RonomonCodec {
+    return new RonomonCodec(this.#reedSolomon, this.#context, this, unitBytes)
   }
 
   encode(column: ShardColumn): Promise<void> {

@@ -16,10 +16,18 @@ import { mapBounded } from '../runtime/map-bounded.ts'
 import { SharedRuns } from '../runtime/shared-runs.ts'
 import { BlockMarks } from './block-marks.ts'
 import type { ErasureCodec } from './erasure-codec.ts'
+import { Grains } from './grains.ts'
 import { readFirst } from './read-first.ts'
-import type { RebuildPool, RebuiltUnit } from './rebuild-pool.ts'
+import type { RebuildPool } from './rebuild-pool.ts'
 import type { ShardSource } from './rebuild-shards.ts'
+import type { ShardSlices } from './shard-slices.ts'
 import type { ShardInterval, StripeGeometry } from './stripe-geometry.ts'
+
+/** A shard of which parts that lie apart can be read in one go. */
+export interface SlicedSource extends ShardSource {
+  /** Fills `into` with the slices, one after the other. */
+  readSlices(into: Buffer, slices: ShardSlices, signal: AbortSignal): Promise<void>
+}
 
 /**
  * Where the shards are now; asked before each read. A source is read by several at once, and after
@@ -27,9 +35,9 @@ import type { ShardInterval, StripeGeometry } from './stripe-geometry.ts'
  */
 export interface StripeSources {
   /** Here; undefined: it is not. */
-  local(shard: number): ShardSource | undefined
+  local(shard: number): SlicedSource | undefined
   /** On another server; undefined: it is on none that answers. */
-  remote(shard: number): ShardSource | undefined
+  remote(shard: number): SlicedSource | undefined
 }
 
 export interface StripeReaderParts {
@@ -52,8 +60,11 @@ interface ShardRange {
   readonly shard: number
   readonly at: number
   readonly bytes: number
-  /** Compare with the checksum: it is a whole block. */
-  readonly isVerified: boolean
+}
+
+interface Coding {
+  readonly codec: ErasureCodec
+  readonly grains: Grains
 }
 
 /**
@@ -70,11 +81,12 @@ export class StripeReader {
   readonly #parts: StripeReaderParts
   readonly #crcs: readonly Uint32Array[]
   readonly #marks: BlockMarks
-  readonly #rebuilds = new SharedRuns<readonly Buffer[]>()
+  readonly #rebuiltBlocks = new SharedRuns<Buffer>()
+  readonly #rebuiltSlices = new SharedRuns<ReadonlyMap<number, Buffer>>()
   readonly #heads = new SharedRuns<SuperBlock>()
   readonly #prefix: string
   #superBlock: SuperBlock | undefined
-  #codec: ErasureCodec | undefined
+  #coding: Coding | undefined
 
   /** @throws {StoreError} SIDECAR_CORRUPT: the checksums are not those of such shards. */
   constructor(parts: StripeReaderParts) {
@@ -189,29 +201,30 @@ export class StripeReader {
 
   async #fast(interval: ShardInterval, signal: AbortSignal): Promise<Buffer> {
     const { shard, shardOffset: at, bytes } = interval
-    const range = { shard, at, bytes, isVerified: false }
-    const rebuild: Attempt<Buffer> = (ending) => this.#rebuiltUnits(range, ending)
+    const range = { shard, at, bytes }
+    const rebuild: Attempt<Buffer> = (ending) => this.#rebuiltRange(range, ending)
     const { sources } = this.#parts
     const isBad = this.#marks.isBad(shard, Math.floor(at / this.#blockBytes))
     const isHere = sources.local(shard) !== undefined
     const isThere = isHere || sources.remote(shard) !== undefined
     if (isBad || !isThere) return await rebuild(signal)
-    // Without a codec nothing was made yet, and so far none is needed.
-    const isKept = this.#codec !== undefined && this.#keptUnits(range) !== undefined
-    if (isKept && !isHere) return await rebuild(signal)
-    return await this.#unlessSlow((ending) => this.#readAny(range, ending), rebuild, signal)
+    const kept = isHere ? undefined : this.#kept(range, 'any')
+    if (kept !== undefined) return kept
+    const read: Attempt<Buffer> = (ending) =>
+      this.#readAny(shard, (source) => readRange(source, range, ending), ending)
+    return await this.#unlessSlow(read, rebuild, signal)
   }
 
   async #verifiedBlock(shard: number, block: number, signal: AbortSignal): Promise<Buffer> {
     const at = block * this.#blockBytes
     const bytes = Math.min(this.#blockBytes, this.geometry.shardBytes - at)
-    const range = { shard, at, bytes, isVerified: true }
+    const range = { shard, at, bytes }
     const lingerMs = this.#forgetUnverified(block) ? LIMITS.shardSlowMs.value : 0
     const rebuild: Attempt<Buffer> = (ending) => this.#rebuiltBlock(range, lingerMs, ending)
     const { sources } = this.#parts
     const isThere = sources.local(shard) !== undefined || sources.remote(shard) !== undefined
     if (!isThere || this.#marks.isBad(shard, block)) return await rebuild(signal)
-    return await this.#unlessSlow((ending) => this.#readAny(range, ending), rebuild, signal)
+    return await this.#unlessSlow((ending) => this.#readBlock(range, ending), rebuild, signal)
   }
 
   #unlessSlow(
@@ -226,156 +239,183 @@ export class StripeReader {
   }
 
   /** From wherever the shard is. @throws {StoreError} SHARD_NOT_FOUND, SHARD_CORRUPT, … */
-  async #readAny(range: ShardRange, signal: AbortSignal): Promise<Buffer> {
-    const { shard } = range
+  async #readAny(
+    shard: number,
+    read: (source: SlicedSource) => Promise<Buffer>,
+    signal: AbortSignal,
+  ): Promise<Buffer> {
     const { sources } = this.#parts
     const local = sources.local(shard)
     if (local !== undefined) {
       try {
-        return await this.#readFrom(local, range, signal)
+        return await read(local)
       } catch (error) {
         if (!isStoreError(error) || signal.aborted) throw error
         const remote = sources.remote(shard)
         if (remote === undefined) throw error
-        return await this.#readFrom(remote, range, signal)
+        return await read(remote)
       }
     }
     const remote = sources.remote(shard)
-    if (remote !== undefined) return await this.#readFrom(remote, range, signal)
+    if (remote !== undefined) return await read(remote)
     throw new StoreError('SHARD_NOT_FOUND', `shard ${shard} is nowhere`)
   }
 
-  async #readFrom(source: ShardSource, range: ShardRange, signal: AbortSignal): Promise<Buffer> {
-    const { shard, at, bytes, isVerified } = range
-    // Its own: a source that is given up may still write into it.
-    const into = Buffer.allocUnsafe(bytes)
-    await orAborted(source.read(into, at, signal), signal, 'while reading a shard')
-    if (!isVerified) return into
+  /** A whole block that matches its checksum. */
+  #readBlock(range: ShardRange, signal: AbortSignal): Promise<Buffer> {
+    const { shard, at } = range
     const block = at / this.#blockBytes
-    if (crc32c(into) === this.#crcs[shard]?.[block]) {
-      this.#marks.noteSound(shard, block)
-      return into
+    const read = async (source: SlicedSource): Promise<Buffer> => {
+      const bytes = await readRange(source, range, signal)
+      if (crc32c(bytes) === this.#crcs[shard]?.[block]) {
+        this.#marks.noteSound(shard, block)
+        return bytes
+      }
+      this.#marks.noteBad(shard, block)
+      this.#parts.onBad(shard, block)
+      const why = `block ${block} of shard ${shard} does not match its checksum`
+      throw new StoreError('SHARD_CORRUPT', why)
     }
-    this.#marks.noteBad(shard, block)
-    this.#parts.onBad(shard, block)
-    const why = `block ${block} of shard ${shard} does not match its checksum`
-    throw new StoreError('SHARD_CORRUPT', why)
+    return this.#readAny(shard, read, signal)
   }
 
-  /** The codec units around a range; those who want the same at the same time share the work. */
-  async #rebuiltUnits(range: ShardRange, signal: AbortSignal): Promise<Buffer> {
+  /** From no more of other shards than it takes; those who want the same share the work. */
+  async #rebuiltRange(range: ShardRange, signal: AbortSignal): Promise<Buffer> {
+    const kept = this.#kept(range, 'any')
+    if (kept !== undefined) return kept
     const { shard } = range
-    const kept = this.#keptUnits(range)
-    const { at, bytes } = this.#alignedOf(range)
-    const units =
-      kept ??
-      (await this.#rebuilds.join(
-        `${shard}/${at}+${bytes}`,
-        (ending) => this.#rebuild({ ...range, at, bytes }, 0, ending),
-        signal,
-      ))
-    // A copy: others use the same units, and the whole of one is more than most needles need.
-    const target = Buffer.allocUnsafe(range.bytes)
-    let unitAt = at
-    for (const unit of units) {
-      const from = Math.max(range.at - unitAt, 0)
-      unit.copy(target, Math.max(unitAt - range.at, 0), from, range.at + range.bytes - unitAt)
-      unitAt += unit.length
-    }
-    return target
+    const { grains } = await this.#openCoding()
+    const making = [...grains.slices(range)].map((slices) => {
+      const key = `${shard}/${slices.at}+${slices.lengthBytes}`
+      const start = (ending: AbortSignal) => this.#rebuildSlices(shard, slices, ending)
+      return this.#rebuiltSlices.join(key, start, signal)
+    })
+    const made = new Map((await Promise.all(making)).flatMap((found) => [...found]))
+    const bytes = grains.join(range, (at) => made.get(at))
+    assert(bytes !== undefined, 'the slices cover the range')
+    return bytes
+  }
+
+  /** The grains of some slices of a shard, by where they lie in it. */
+  async #rebuildSlices(
+    shard: number,
+    slices: ShardSlices,
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<number, Buffer>> {
+    const { clock, pool, onRebuilt } = this.#parts
+    const { codec, grains } = await this.#openCoding()
+    using _slot = await pool.enter(signal)
+    const block = Math.floor(slices.at / this.#blockBytes)
+    const read = (other: number, ending: AbortSignal) =>
+      this.#readAny(other, (source) => readSlices(source, slices, ending), ending)
+    const others = this.#othersThan(shard, block)
+    const options = { clock, lingerMs: 0, spareMs: LIMITS.shardSpareMs.value }
+    const present = await readFirst(others, codec.dataShards, read, options, signal)
+    const unit = codec.ofUnit(slices.count * slices.lengthBytes)
+    const [made] = await pool.rebuild(unit, present, shard)
+    assert(made !== undefined, 'one unit')
+    this.#marks.noteUnverified(shard, block)
+    const found = new Map(grains.of(slices, made))
+    for (const [at, grain] of found) pool.keep(this.#grainKey(shard, at), grain)
+    onRebuilt?.()
+    return found
   }
 
   async #rebuiltBlock(range: ShardRange, lingerMs: number, signal: AbortSignal): Promise<Buffer> {
-    const { shard, at, bytes } = range
-    const kept = this.#keptUnits(range)
-    if (kept !== undefined) return Buffer.concat(kept, bytes)
+    const kept = this.#kept(range, 'verified')
+    if (kept !== undefined) return kept
+    const { shard, at } = range
     const key = `${shard}/${at}!${lingerMs}`
-    const start = (ending: AbortSignal) => this.#rebuild(range, lingerMs, ending)
-    return Buffer.concat(await this.#rebuilds.join(key, start, signal), bytes)
+    const start = (ending: AbortSignal) => this.#rebuildBlock(range, lingerMs, ending)
+    return await this.#rebuiltBlocks.join(key, start, signal)
   }
 
-  async #rebuild(
-    range: ShardRange,
-    lingerMs: number,
-    signal: AbortSignal,
-  ): Promise<readonly Buffer[]> {
-    const { shard, at, isVerified } = range
+  async #rebuildBlock(range: ShardRange, lingerMs: number, signal: AbortSignal): Promise<Buffer> {
+    const { shard, at } = range
     const { clock, pool, onRebuilt } = this.#parts
-    const codec = this.#openCodec()
+    const { codec } = await this.#openCoding()
     using _slot = await pool.enter(signal)
-    const block = Math.floor(at / this.#blockBytes)
+    const block = at / this.#blockBytes
     const read = (other: number, ending: AbortSignal) =>
-      this.#readAny({ ...range, shard: other }, ending)
+      this.#readBlock({ ...range, shard: other }, ending)
     const others = this.#othersThan(shard, block)
-    const options = { clock, lingerMs }
+    // Who looks for a culprit has to hear all of them.
+    const options = { clock, lingerMs, spareMs: lingerMs > 0 ? 0 : LIMITS.shardSpareMs.value }
     const present = await readFirst(others, codec.dataShards, read, options, signal)
     const units = await pool.rebuild(codec, present, shard)
-    if (isVerified && crcOf(units) !== this.#crcs[shard]?.[block]) {
+    const bytes = Buffer.concat(units)
+    if (crc32c(bytes) !== this.#crcs[shard]?.[block]) {
       throw new StoreError('SHARDS_LOST', `block ${block} of shard ${shard} came out wrong`)
     }
-    if (!isVerified) this.#marks.noteUnverified(shard, block)
-    for (const [index, bytes] of units.entries()) {
-      pool.keep(this.#keyOf(shard, at + index * codec.unitBytes), { bytes, isVerified })
+    for (const [index, unit] of units.entries()) {
+      pool.keep(this.#unitKey(shard, at + index * codec.unitBytes), unit)
     }
     onRebuilt?.()
-    return units
+    return bytes
   }
 
-  /** All others whose block is not known to be bad; when too few of them are left, all others. */
+  /**
+   * All others whose block is not known to be bad; when too few of them are left, all others. Those
+   * that are here come first, the rest from the lost one on: each lost one burdens others.
+   */
   #othersThan(shard: number, block: number): readonly number[] {
     const { shardCount, layout } = this.geometry
-    const others = Array.from({ length: shardCount }, (_, other) => other).filter(
-      (other) => other !== shard,
-    )
+    const others = Array.from({ length: shardCount - 1 }, (_, at) => (shard + 1 + at) % shardCount)
     const good = others.filter((other) => !this.#marks.isBad(other, block))
-    return good.length < layout.dataShards ? others : good
+    const usable = good.length < layout.dataShards ? others : good
+    const isHere = (other: number): boolean => this.#parts.sources.local(other) !== undefined
+    return [...usable.filter(isHere), ...usable.filter((other) => !isHere(other))]
   }
 
-  /** What was made of a range lately; a verified one of verified units only. */
-  #keptUnits(range: ShardRange): readonly Buffer[] | undefined {
-    const { unitBytes } = this.#openCodec()
-    const { at, bytes } = this.#alignedOf(range)
-    const kept: Buffer[] = []
-    for (let unitAt = at; unitAt < at + bytes; unitAt += unitBytes) {
-      const unit: RebuiltUnit | undefined = this.#parts.pool.unit(this.#keyOf(range.shard, unitAt))
-      if (unit === undefined || (range.isVerified && !unit.isVerified)) return undefined
-      kept.push(unit.bytes)
-    }
-    return kept
+  /** A copy of what was made of a range lately: others use the same bytes. */
+  #kept(range: ShardRange, which: 'any' | 'verified'): Buffer | undefined {
+    // Without it nothing was made yet, and so far none is needed.
+    if (this.#coding === undefined) return undefined
+    const { pool } = this.#parts
+    const { codec, grains } = this.#coding
+    const { shard } = range
+    return grains.join(range, (at) => {
+      const unitAt = at - (at % codec.unitBytes)
+      const unit = pool.kept(this.#unitKey(shard, unitAt))
+      if (unit !== undefined) return unit.subarray(at - unitAt, at - unitAt + grains.bytes)
+      return which === 'any' ? pool.kept(this.#grainKey(shard, at)) : undefined
+    })
   }
 
   /** True: there were some, of whatever shard, and somebody did not trust what he read. */
   #forgetUnverified(block: number): boolean {
-    if (!this.#marks.forgetUnverified(block)) return false
-    const { pool } = this.#parts
-    const { unitBytes } = this.#openCodec()
+    if (!this.#marks.forgetUnverified(block) || this.#coding === undefined) return false
+    const { grains } = this.#coding
     const end = Math.min((block + 1) * this.#blockBytes, this.geometry.shardBytes)
     for (let shard = 0; shard < this.geometry.layout.dataShards; shard++) {
-      for (let at = block * this.#blockBytes; at < end; at += unitBytes) {
-        const key = this.#keyOf(shard, at)
-        if (pool.unit(key)?.isVerified === false) pool.forget(key)
+      for (let at = block * this.#blockBytes; at < end; at += grains.bytes) {
+        this.#parts.pool.forget(this.#grainKey(shard, at))
       }
     }
     return true
   }
 
-  #alignedOf({ at, bytes }: ShardRange): { readonly at: number; readonly bytes: number } {
-    const { unitBytes } = this.#openCodec()
-    const from = Math.floor(at / unitBytes) * unitBytes
-    return { at: from, bytes: Math.ceil((at + bytes) / unitBytes) * unitBytes - from }
+  /** Of bytes that were not verified. */
+  #grainKey(shard: number, at: number): string {
+    return `${this.#prefix}/${shard}/${at}`
   }
 
-  #keyOf(shard: number, unitAt: number): string {
-    return `${this.#prefix}/${shard}/${unitAt}`
+  /** Of bytes in a block that matched its checksum. */
+  #unitKey(shard: number, at: number): string {
+    return `${this.#prefix}/${shard}/${at}!`
   }
 
   get #blockBytes(): number {
     return this.#parts.checksums.blockBytes
   }
 
-  #openCodec(): ErasureCodec {
-    this.#codec ??= this.#checkCodec(this.#parts.codec())
-    return this.#codec
+  async #openCoding(): Promise<Coding> {
+    if (this.#coding === undefined) {
+      const codec = this.#checkCodec(this.#parts.codec())
+      const grains = new Grains(await this.#parts.pool.packetsOf(codec))
+      this.#coding ??= { codec, grains }
+    }
+    return this.#coding
   }
 
   /** What is coded at once must fit into what is verified at once, and into the shards. */
@@ -412,6 +452,23 @@ function crcsOf(checksums: ShardChecksums, geometry: StripeGeometry): readonly U
   throw new StoreError('SIDECAR_CORRUPT', `the checksums of the shards: ${why}`)
 }
 
-function crcOf(pieces: readonly Buffer[]): number {
-  return pieces.reduce((crc, piece) => crc32c(piece, crc), 0)
+async function readRange(
+  source: SlicedSource,
+  { at, bytes }: ShardRange,
+  signal: AbortSignal,
+): Promise<Buffer> {
+  // Its own: a source that is given up may still write into it.
+  const into = Buffer.allocUnsafe(bytes)
+  await orAborted(source.read(into, at, signal), signal, 'while reading a shard')
+  return into
+}
+
+async function readSlices(
+  source: SlicedSource,
+  slices: ShardSlices,
+  signal: AbortSignal,
+): Promise<Buffer> {
+  const into = Buffer.allocUnsafe(slices.count * slices.lengthBytes)
+  await orAborted(source.readSlices(into, slices, signal), signal, 'while reading a shard')
+  return into
 }

@@ -101,7 +101,7 @@ function jsonAnswer(status: number, body: unknown, more: OutgoingHttpHeaders): J
   return { status, headers, body: text }
 }
 
-function sendBytes(
+export function sendBytes(
   res: ServerResponse,
   status: number,
   headers: OutgoingHttpHeaders,

@@ -12,7 +12,7 @@ import { download } from './download.ts'
 import { fromHttpAnswer, parseJson } from './http-errors.ts'
 import { HttpExchange, type HttpRequest } from './http-exchange.ts'
 import { metadataFromHeaders, metadataToHeaders } from './needle-headers.ts'
-import type { ReadShardRequest } from './shard-api.ts'
+import type { ReadShardRequest, ReadShardSlicesRequest } from './shard-api.ts'
 import type {
   ByteRange,
   NeedleContent,
@@ -132,10 +132,22 @@ export class NeedleHttp implements AsyncDisposable {
     request: ReadShardRequest,
     signal: AbortSignal,
   ): AsyncGenerator<Uint8Array, void, undefined> {
-    const { volumeId, runId, shard, offsetBytes, lengthBytes } = request
-    const place = `volume=${volumeId}&run=${runId}&shard=${shard}`
-    const path = `/vol/shard?${place}&offset=${offsetBytes}&bytes=${lengthBytes}`
-    return this.#download(path, lengthBytes, signal)
+    return this.#download(shardPath(request), request.lengthBytes, signal)
+  }
+
+  /** @throws {StoreError} VOLUME_NOT_FOUND, SHARD_NOT_FOUND, RANGE_INVALID, UNAUTHENTICATED. */
+  async readShard(request: ReadShardSlicesRequest, signal: AbortSignal): Promise<Buffer> {
+    const { sliceCount, strideBytes } = request
+    const path = `${shardPath(request)}&slices=${sliceCount}&stride=${strideBytes}`
+    const asked: HttpRequest = { path, method: 'GET', headers: this.#signed(path) }
+    using answer = await HttpExchange.begin(this.#reads, this.#url, asked, signal)
+    if (answer.status !== 200) {
+      throw fromHttpAnswer(this.#url, answer.status, await beginningOf(answer))
+    }
+    const pieces = await answer.whole()
+    const bytes = pieces.length === 1 && pieces[0] ? pieces[0] : Buffer.concat(pieces)
+    this.#checkLength(bytes.length, sliceCount * request.lengthBytes)
+    return bytes
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -148,8 +160,7 @@ export class NeedleHttp implements AsyncDisposable {
     expectedBytes: number,
     signal: AbortSignal,
   ): AsyncGenerator<Uint8Array, void, undefined> {
-    const headers: Record<string, string> = {}
-    if (this.#auth !== undefined) headers[CLUSTER_AUTH_HEADER] = this.#auth.signHttp('GET', path)
+    const headers = this.#signed(path)
     const request = { url: this.#url, path, headers, timeoutMs: this.#timeoutMs }
     const parts = { clock: this.#clock, shelf: this.#shelf }
     let bytes = 0
@@ -158,6 +169,17 @@ export class NeedleHttp implements AsyncDisposable {
       yield piece.bytes
       piece.release()
     }
+    this.#checkLength(bytes, expectedBytes)
+  }
+
+  /** As a server of the cluster that asks for something that exists for no others. */
+  #signed(path: string): Record<string, string> {
+    const auth = this.#auth
+    return auth === undefined ? {} : { [CLUSTER_AUTH_HEADER]: auth.signHttp('GET', path) }
+  }
+
+  /** @throws {StoreError} PEER_FAILED */
+  #checkLength(bytes: number, expectedBytes: number): void {
     if (bytes === expectedBytes) return
     throw new StoreError('PEER_FAILED', `${this.#url} sent ${bytes} bytes, not ${expectedBytes}`)
   }
@@ -293,6 +315,12 @@ async function beginningOf(answer: HttpExchange): Promise<string> {
     if (bytes >= LIMITS.httpErrorBodyMax.value) break
   }
   return Buffer.concat(pieces).toString('utf8')
+}
+
+function shardPath(request: ReadShardRequest): string {
+  const { volumeId, runId, shard, offsetBytes, lengthBytes } = request
+  const place = `volume=${volumeId}&run=${runId}&shard=${shard}`
+  return `/vol/shard?${place}&offset=${offsetBytes}&bytes=${lengthBytes}`
 }
 
 /** The reserved characters of a file id are few: it needs no escapes in a path. */

@@ -12,6 +12,7 @@ import type {
   EncodeVolumeCommand,
   HealShardsCommand,
   ReadShardRequest,
+  ReadShardSlicesRequest,
   RebuildShardsCommand,
   ShardApi,
   ShardFilePiece,
@@ -38,6 +39,7 @@ import {
   shardFilePieceFromWire,
   shardProgressFromWire,
   shardRunToWire,
+  streamShardToWire,
   verifyProgressFromWire,
   verifyToWire,
   type WireEncodeProgress,
@@ -54,7 +56,7 @@ interface RemoteShardsParts {
   readonly channel: GrpcChannel
   readonly http: NeedleHttp
   readonly peer: string
-  /** How whole shards are fetched; over HTTP it is several times faster. */
+  /** How bytes of shards are fetched; over HTTP it is several times faster. */
   readonly copies: 'http' | 'grpc'
 }
 
@@ -117,20 +119,21 @@ export class RemoteShards implements ShardApi {
     return fromPeer(peer, wire, ({ runs }) => runs.map(shardReportFromWire))
   }
 
-  async readShard(request: ReadShardRequest, signal: AbortSignal): Promise<Buffer> {
-    const { channel, peer } = this.#parts
+  async readShard(request: ReadShardSlicesRequest, signal: AbortSignal): Promise<Buffer> {
+    const { channel, copies, http, peer } = this.#parts
+    if (copies === 'http') return await http.readShard(request, signal)
     const wire = readShardToWire(request)
     const { data } = await channel.unary<WireShardBytes>('ReadShard', wire, signal)
-    const { lengthBytes } = request
-    if (data.length === lengthBytes) return Buffer.from(data.buffer, data.byteOffset, data.length)
-    throw new StoreError('PEER_FAILED', `${peer} sent ${data.length} bytes, not ${lengthBytes}`)
+    const wanted = request.sliceCount * request.lengthBytes
+    if (data.length === wanted) return Buffer.from(data.buffer, data.byteOffset, data.length)
+    throw new StoreError('PEER_FAILED', `${peer} sent ${data.length} bytes, not ${wanted}`)
   }
 
   streamShard(request: ReadShardRequest, signal: AbortSignal): AsyncIterable<Uint8Array> {
     const { copies, http } = this.#parts
     if (copies === 'http') return http.readShardData(request, signal)
     const convert = ({ data }: WireShardBytes) => data
-    return this.#stream('StreamShard', readShardToWire(request), convert, signal)
+    return this.#stream('StreamShard', streamShardToWire(request), convert, signal)
   }
 
   readShardFiles(run: ShardRun, signal: AbortSignal): AsyncIterable<ShardFilePiece> {

@@ -25,6 +25,7 @@ import {
   shardFilePieceToWire,
   shardProgressToWire,
   shardRunFromWire,
+  streamShardFromWire,
   verifyFromWire,
   verifyProgressToWire,
   type WireCopyShards,
@@ -37,6 +38,7 @@ import {
   type WireRebuildShards,
   type WireShardBytes,
   type WireShardRun,
+  type WireStreamShard,
   type WireVerify,
 } from './wire-shards.ts'
 import { shardReportToWire } from './wire-stripes.ts'
@@ -100,8 +102,8 @@ function readingMethods(api: ShardApi): Record<string, GrpcMethod> {
     ReadShard: unary('cluster', async (wire: WireReadShard, { signal }) => ({
       data: await api.readShard(readShardFromWire(wire), signal),
     })),
-    StreamShard: serverStream('cluster', (wire: WireReadShard, { signal }) =>
-      inParts(api.streamShard(readShardFromWire(wire), signal)),
+    StreamShard: serverStream('cluster', (wire: WireStreamShard, { signal }) =>
+      inParts(api.streamShard(streamShardFromWire(wire), signal)),
     ),
     ReadShardFiles: serverStream('cluster', (wire: WireShardRun, { signal }) =>
       mapStream(inPieces(api.readShardFiles(shardRunFromWire(wire), signal)), shardFilePieceToWire),

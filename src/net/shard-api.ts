@@ -96,6 +96,13 @@ export interface ReadShardRequest {
   readonly lengthBytes: number
 }
 
+/** Several runs of `lengthBytes` each; from the first to the last at most `LIMITS.shardReadMax`. */
+export interface ReadShardSlicesRequest extends ReadShardRequest {
+  readonly sliceCount: number
+  /** From the beginning of one to that of the next. */
+  readonly strideBytes: number
+}
+
 export type ShardFileExtension = 'ecx' | 'ecj' | 'vif' | 'ecsum'
 
 export interface ShardFilePiece {
@@ -167,8 +174,12 @@ export interface ShardApi {
   /** All runs of the volume of which anything is here; empty: nothing is. */
   shardStatus(volumeId: VolumeId, signal: AbortSignal): Promise<readonly ShardReport[]>
 
-  /** @throws {StoreError} SHARD_NOT_FOUND, RANGE_INVALID. What is read is not verified. */
-  readShard(request: ReadShardRequest, signal: AbortSignal): Promise<Buffer>
+  /**
+   * The slices one after the other. What is read is not verified.
+   *
+   * @throws {StoreError} SHARD_NOT_FOUND, RANGE_INVALID.
+   */
+  readShard(request: ReadShardSlicesRequest, signal: AbortSignal): Promise<Buffer>
 
   /** Everything beside the shards themselves. */
   readShardFiles(
@@ -177,8 +188,8 @@ export interface ShardApi {
   ): AsyncIterable<ShardFilePiece>
 
   /**
-   * As `readShard`, for any number of bytes, in pieces. Each is the caller's only until it asks for
-   * the next one.
+   * One run of bytes, however long, in pieces, not verified. Each is the caller's only until it asks
+   * for the next one.
    */
   streamShard(request: ReadShardRequest, signal: AbortSignal): AsyncIterable<Uint8Array>
 }

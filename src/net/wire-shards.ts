@@ -8,6 +8,7 @@ import type {
   EncodeVolumeCommand,
   HealShardsCommand,
   ReadShardRequest,
+  ReadShardSlicesRequest,
   RebuildShardsCommand,
   ShardBlock,
   ShardCommand,
@@ -114,10 +115,15 @@ export interface WireShardRun {
   readonly runId: string
 }
 
-export interface WireReadShard extends WireShardRun {
+export interface WireStreamShard extends WireShardRun {
   readonly shard: number
   readonly offsetBytes: number
   readonly lengthBytes: number
+}
+
+export interface WireReadShard extends WireStreamShard {
+  readonly sliceCount: number
+  readonly strideBytes: number
 }
 
 export interface WireShardBytes {
@@ -331,18 +337,32 @@ export function shardRunFromWire({ volumeId, runId }: WireShardRun): ShardRun {
   return { volumeId: wireVolumeId(volumeId), runId: runIdFromWire(runId) }
 }
 
-export function readShardToWire(request: ReadShardRequest): WireReadShard {
+export function streamShardToWire(request: ReadShardRequest): WireStreamShard {
   const { volumeId, runId, shard, offsetBytes, lengthBytes } = request
   return { volumeId, runId, shard, offsetBytes, lengthBytes }
 }
 
 /** @throws {StoreError} REQUEST_INVALID */
-export function readShardFromWire(wire: WireReadShard): ReadShardRequest {
+export function streamShardFromWire(wire: WireStreamShard): ReadShardRequest {
   return {
     ...shardRunFromWire(wire),
     shard: shardNumberFromWire(wire.shard),
     offsetBytes: wireNumber(wire.offsetBytes, 'an offset'),
     lengthBytes: wireNumber(wire.lengthBytes, 'a length'),
+  }
+}
+
+export function readShardToWire(request: ReadShardSlicesRequest): WireReadShard {
+  const { sliceCount, strideBytes } = request
+  return { ...streamShardToWire(request), sliceCount, strideBytes }
+}
+
+/** @throws {StoreError} REQUEST_INVALID */
+export function readShardFromWire(wire: WireReadShard): ReadShardSlicesRequest {
+  return {
+    ...streamShardFromWire(wire),
+    sliceCount: wire.sliceCount,
+    strideBytes: wireNumber(wire.strideBytes, 'a distance'),
   }
 }
 

@@ -1,4 +1,8 @@
+import { StoreError } from '../base/store-error.ts'
 import { cancelledError, onAbort } from './abort.ts'
+
+/** Why what is left over ends. Made once: the one that the platform makes each time is dear. */
+const DONE = new StoreError('CANCELLED', 'the rest is not wanted any more')
 
 /**
  * A signal for part of some work. It aborts when `outer` does, and when it is disposed of: what of
@@ -20,7 +24,7 @@ export class AbortScope implements Disposable {
   /** Twice is harmless. */
   [Symbol.dispose](): void {
     this.#link?.[Symbol.dispose]()
-    this.#controller.abort()
+    this.#controller.abort(DONE)
   }
 }
 

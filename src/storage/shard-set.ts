@@ -4,20 +4,16 @@ import { isStoreError, StoreError } from '../base/store-error.ts'
 import type { EcIndex } from '../erasure/ec-index.ts'
 import type { ShardSink } from '../erasure/encode-shards.ts'
 import type { ErasureCodec } from '../erasure/erasure-codec.ts'
+import type { ShardSlices } from '../erasure/shard-slices.ts'
 import type { StripeGeometry } from '../erasure/stripe-geometry.ts'
 import { encodeEcJournal } from '../format/ec-journal.ts'
 import { recordBytes } from '../format/needle.ts'
 import { encodeShardChecksums, type ShardChecksums } from '../format/shard-checksums.ts'
 import { SUPER_BLOCK_BYTES } from '../format/super-block.ts'
-import {
-  type DiskFile,
-  readFully,
-  replaceFile,
-  unlinkIfThere,
-  writeFully,
-} from '../runtime/disk.ts'
+import { readFully, replaceFile, unlinkIfThere, writeFully } from '../runtime/disk.ts'
 import { DisposeStack } from '../runtime/dispose-stack.ts'
 import { IdDigest } from './id-digest.ts'
+import { ShardFile } from './shard-file.ts'
 import { ShardJournal } from './shard-journal.ts'
 import { type ShardPaths, shardDraftPath, shardPath } from './shard-paths.ts'
 import { encodeShardRun, geometryOf, openCodec, type ShardRun } from './shard-run.ts'
@@ -60,7 +56,7 @@ export class ShardSet implements AsyncDisposable {
   readonly paths: ShardPaths
   readonly #parts: VolumeParts
   readonly #journal: ShardJournal
-  readonly #files = new Map<number, DiskFile>()
+  readonly #files = new Map<number, ShardFile>()
   /** Shards that come or go just now: nobody else may make or remove them meanwhile. */
   readonly #underWay = new Map<number, Promise<void>>()
   readonly #bad = new Map<number, Set<number>>()
@@ -113,7 +109,7 @@ export class ShardSet implements AsyncDisposable {
         parts.logger.error('shards.wrong_length', { path: shardPath(paths, shard), sizeBytes })
         continue
       }
-      set.#files.set(shard, await parts.disk.open(shardPath(paths, shard), 'write'))
+      await set.#open(shard)
     }
     opening.move()
     return set
@@ -180,27 +176,18 @@ export class ShardSet implements AsyncDisposable {
   }
 
   /**
-   * Fills `length` bytes of `into` from `intoAt` on. What is read is not verified.
+   * Fills `into` with the bytes of a shard from `at` on. What is read is not verified.
    *
    * @throws {StoreError} SHARD_NOT_FOUND; RANGE_INVALID: not all of it is within the shard.
    * DISK_FAILED, CLOSED.
    */
-  async read(
-    shard: number,
-    into: Buffer,
-    intoAt: number,
-    length: number,
-    offset: number,
-  ): Promise<void> {
-    const { shardBytes } = this.geometry
-    const file = this.#fileOf(shard)
-    if (offset < 0 || length < 0 || offset + length > shardBytes) {
-      const why = `bytes ${offset} to ${offset + length} of a shard with ${shardBytes}`
-      throw new StoreError('RANGE_INVALID', why)
-    }
-    const got = await file.read(into, intoAt, length, offset)
-    if (got === length) return
-    throw new StoreError('DISK_FAILED', `${file.path} ends at byte ${offset + got}`)
+  async read(shard: number, into: Buffer, at: number): Promise<void> {
+    await this.#fileOf(shard).read(into, at)
+  }
+
+  /** As `read`, for slices, one after the other. */
+  async readSlices(shard: number, into: Buffer, slices: ShardSlices): Promise<void> {
+    await this.#fileOf(shard).readSlices(into, slices)
   }
 
   /**
@@ -279,7 +266,7 @@ export class ShardSet implements AsyncDisposable {
    * SHARD_NOT_FOUND, RANGE_INVALID, DISK_FAILED, CLOSED.
    */
   async replaceBlock(shard: number, block: number, bytes: Buffer): Promise<void> {
-    const file = this.#fileOf(shard)
+    const { file } = this.#fileOf(shard)
     const { offset, length, crc } = this.#blockOf(shard, block)
     if (bytes.length !== length || crc32c(bytes) !== crc) {
       throw new StoreError('SHARD_CORRUPT', `these are not the bytes of block ${block}`)
@@ -301,7 +288,7 @@ export class ShardSet implements AsyncDisposable {
   async verifyBlock(shard: number, block: number, scratch: Buffer): Promise<boolean> {
     const { offset, length, crc } = this.#blockOf(shard, block)
     try {
-      await this.read(shard, scratch, 0, length, offset)
+      await this.read(shard, scratch.subarray(0, length), offset)
     } catch (error) {
       if (!isStoreError(error, 'DISK_FAILED')) throw error
       this.noteBad(shard, block)
@@ -389,9 +376,13 @@ export class ShardSet implements AsyncDisposable {
     const path = shardPath(this.paths, shard)
     await disk.rename(shardDraftPath(this.paths, shard), path)
     await disk.syncDirectory(this.directory)
-    const file = await disk.open(path, 'write')
-    this.#files.set(shard, file)
+    await this.#open(shard)
     this.#bad.delete(shard)
+  }
+
+  async #open(shard: number): Promise<void> {
+    const file = await this.#parts.disk.open(shardPath(this.paths, shard), 'write')
+    this.#files.set(shard, new ShardFile(this.#parts, file, this.geometry.shardBytes))
   }
 
   /** What cannot be removed now is removed by the next start; the failure itself matters more. */
@@ -436,7 +427,7 @@ export class ShardSet implements AsyncDisposable {
     return { offset, length: Math.min(blockBytes, this.geometry.shardBytes - offset), crc }
   }
 
-  #fileOf(shard: number): DiskFile {
+  #fileOf(shard: number): ShardFile {
     const file = this.#files.get(shard)
     if (file === undefined) {
       throw new StoreError('SHARD_NOT_FOUND', `shard ${shard} is not in ${this.directory}`)

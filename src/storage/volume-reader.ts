@@ -14,9 +14,7 @@ import type { Generation } from './generation.ts'
 import type { NeedleLocation, NeedleMap } from './needle-map.ts'
 import { LargeNeedle } from './needle-reader.ts'
 import { type ReadBuffer, ReadSlab } from './read-buffer.ts'
-
-/** Looking at the clock costs a tenth of a small read. */
-const READS_PER_TIMED_READ = 4
+import { SyncReads } from './sync-reads.ts'
 
 export interface ReadRequest extends NeedleRequest {
   /** Also read what was deleted, until a vacuum removes it. */
@@ -41,15 +39,15 @@ export interface ReadSource
  */
 export class VolumeReader {
   readonly #clock: Clock
+  readonly #sync: SyncReads
   readonly #logger: Logger
   readonly #base: string
   readonly #location: NeedleLocation = { offsetBytes: 0, sizeBytes: 0, isDeleted: false }
   readonly #slab = new ReadSlab()
-  #readCount = 0
-  #wasSlow = false
 
   constructor(parts: { readonly clock: Clock; readonly logger: Logger }, base: string) {
     this.#clock = parts.clock
+    this.#sync = new SyncReads(parts.clock)
     this.#logger = parts.logger
     this.#base = base
   }
@@ -68,7 +66,7 @@ export class VolumeReader {
     const isRoomy = into !== undefined && length <= into.bytes.length
     const { bytes, view } = isRoomy ? into : this.#slab.take(length)
     const at = isRoomy ? 0 : this.#slab.at
-    const got = this.#readTimed(generation, bytes, at, length, offsetBytes)
+    const got = this.#sync.read(generation.dat, generation.warm, bytes, at, length, offsetBytes)
     const needle = this.#check(generation, request, location, bytes, view, at, at + got)
     return needle.isDoubtful ? undefined : needle
   }
@@ -101,29 +99,6 @@ export class VolumeReader {
 
   #logCorrupt(offsetBytes: number, why: string): void {
     this.#logger.error('volume.needle_corrupt', { volume: this.#base, offsetBytes, why })
-  }
-
-  /**
-   * Reads on this thread, and now and then looks at the clock: a slow read means that the extent
-   * was not in memory after all. Two in a row mean that memory is short, so its neighbours are
-   * doubted.
-   */
-  #readTimed(
-    generation: ReadSource,
-    target: Buffer,
-    at: number,
-    length: number,
-    offsetBytes: number,
-  ): number {
-    if (++this.#readCount % READS_PER_TIMED_READ !== 0) {
-      return generation.dat.readSync(target, at, length, offsetBytes)
-    }
-    const startedMs = this.#clock.monotonicMs()
-    const got = generation.dat.readSync(target, at, length, offsetBytes)
-    const isSlow = this.#clock.monotonicMs() - startedMs > LIMITS.slowReadMs.value
-    if (isSlow) generation.warm.chill(offsetBytes, offsetBytes + length, this.#wasSlow ? 8 : 0)
-    this.#wasSlow = isSlow
-    return got
   }
 
   #locate(generation: ReadSource, request: ReadRequest): NeedleLocation {

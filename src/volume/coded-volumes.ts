@@ -6,8 +6,8 @@ import { LIMITS } from '../base/limits.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
 import { type CodedLargeNeedle, readCodedNeedle } from '../erasure/coded-needles.ts'
 import { RebuildPool } from '../erasure/rebuild-pool.ts'
-import type { ShardSource } from '../erasure/rebuild-shards.ts'
-import { StripeReader } from '../erasure/stripe-reader.ts'
+import type { ShardSlices } from '../erasure/shard-slices.ts'
+import { type SlicedSource, StripeReader } from '../erasure/stripe-reader.ts'
 import type { Needle } from '../format/needle.ts'
 import type { NodeLocation } from '../net/master-api.ts'
 import type { ConnectVolume } from '../net/volume-api.ts'
@@ -19,7 +19,13 @@ import type { Store } from '../storage/store.ts'
 import type { DirtyRecords } from './dirty-records.ts'
 import { runHop } from './hop.ts'
 import type { LocationCache, Whereabouts } from './location-cache.ts'
-import { localSource, type PlaceOfShard, type RunName, readRemote } from './shard-sources.ts'
+import {
+  inMessages,
+  localSource,
+  type PlaceOfShard,
+  type RunName,
+  readRemote,
+} from './shard-sources.ts'
 import { SlowPeers } from './slow-peers.ts'
 
 export interface CodedVolumesParts {
@@ -193,19 +199,18 @@ export class CodedVolumes {
     return this.#parts.store.shardSet(volumeId, runId)
   }
 
-  #localSource(run: RunName, shard: number): ShardSource | undefined {
+  #localSource(run: RunName, shard: number): SlicedSource | undefined {
     const set = this.#sets(run).find((candidate) => candidate.has(shard))
     return set && localSource(set, shard)
   }
 
-  #remoteSource(run: ShardRun, shard: number): ShardSource | undefined {
+  #remoteSource(run: ShardRun, shard: number): SlicedSource | undefined {
     const location = this.#locationOf(run, shard)
     if (location === undefined) return undefined
     if (this.#slow.isAvoided(location.url) && this.#canAvoid(run)) return undefined
-    return {
-      shard,
-      read: (into, at, signal) => this.#readRemote({ ...run, shard }, location, into, at, signal),
-    }
+    return inMessages(shard, (into, slices, signal) =>
+      this.#readRemote({ ...run, shard }, location, into, slices, signal),
+    )
   }
 
   /** Whether enough shards are left without those on servers that hang. */
@@ -231,17 +236,17 @@ export class CodedVolumes {
     place: PlaceOfShard,
     location: NodeLocation,
     into: Buffer,
-    at: number,
+    slices: ShardSlices,
     signal: AbortSignal,
   ): Promise<void> {
     try {
-      await this.#readAt(place, location, into, at, signal)
+      await this.#readAt(place, location, into, slices, signal)
     } catch (error) {
       if (!isStoreError(error, ...PERHAPS_MOVED)) throw error
       if (!(await this.#askAgain(place.volumeId, signal))) throw error
       const now = this.#locationOf(place, place.shard)
       if (now === undefined || now.url === location.url) throw error
-      await this.#readAt(place, now, into, at, signal)
+      await this.#readAt(place, now, into, slices, signal)
     }
   }
 
@@ -249,7 +254,7 @@ export class CodedVolumes {
     { volumeId, runId, shard }: PlaceOfShard,
     location: NodeLocation,
     into: Buffer,
-    at: number,
+    slices: ShardSlices,
     outer: AbortSignal,
   ): Promise<void> {
     const { cluster, clock } = this.#parts
@@ -261,7 +266,7 @@ export class CodedVolumes {
       await runHop(clock, hop, async ({ signal }) => {
         if (cluster === undefined) return
         const peer = () => cluster.connect(location).shards
-        await readRemote(peer, { volumeId, runId, shard }, into, at, signal)
+        await readRemote(peer, { volumeId, runId, shard }, into, slices, signal)
       })
     } catch (error) {
       hasTimedOut = isStoreError(error, 'TIMEOUT')

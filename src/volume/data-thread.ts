@@ -6,6 +6,7 @@ import type { VolumeId } from '../base/ids.ts'
 import { ClusterAuth } from '../net/cluster-auth.ts'
 import { deriveTokenKeys, FileTokens } from '../net/file-token.ts'
 import { HttpServer } from '../net/http-server.ts'
+import type { ReadShardSlicesRequest } from '../net/shard-api.ts'
 import type { DeleteAnswer } from '../net/volume-api.ts'
 import { systemClock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
@@ -70,6 +71,7 @@ async function runDataThread(setup: DataThreadSetup): Promise<void> {
       isReady: () => isReady,
       openVolumeData: (volumeId: VolumeId) => access.openData(volumeId),
       openShard: (place: PlaceOfShard) => access.openShard(place),
+      readShard: (request: ReadShardSlicesRequest) => access.readShard(request),
       deleteChunk: async (fileId: FileId, signal: AbortSignal) =>
         (await port.call('deleteChunk', [fileId], signal)) as DeleteAnswer,
       ...(auth && { verifyReplica: (req: IncomingMessage) => isFromCluster(auth, req) }),

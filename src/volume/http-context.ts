@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { FileId } from '../base/file-id.ts'
 import type { VolumeId } from '../base/ids.ts'
 import type { FileTokens } from '../net/file-token.ts'
+import type { ReadShardSlicesRequest } from '../net/shard-api.ts'
 import type { DeleteAnswer } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { DiskFile } from '../runtime/disk.ts'
@@ -39,6 +40,12 @@ export interface VolumeHttpParts {
    * @throws {StoreError} VOLUME_NOT_FOUND, SHARD_NOT_FOUND, DISK_FAILED.
    */
   readonly openShard?: (place: PlaceOfShard) => Promise<DiskFile>
+  /**
+   * Some slices of a shard, no more than fit into a message. There whenever `openShard` is.
+   *
+   * @throws {StoreError} VOLUME_NOT_FOUND, SHARD_NOT_FOUND, RANGE_INVALID, DISK_FAILED.
+   */
+  readonly readShard?: (request: ReadShardSlicesRequest) => Promise<Buffer>
   /** Deletes a chunk of a large file, on whichever server it is. Absent: only chunks here. */
   readonly deleteChunk?: (fileId: FileId, signal: AbortSignal) => Promise<DeleteAnswer>
 }

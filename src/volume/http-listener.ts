@@ -16,7 +16,7 @@ import { volumeHttp } from './http-handler.ts'
 import { isFromCluster } from './http-replica.ts'
 import type { NeedleService } from './needle-service.ts'
 import { statusMembers } from './server-status.ts'
-import { openShardAt, pathOfShard } from './shard-sources.ts'
+import { openShardAt, pathOfShard, readShardHere } from './shard-sources.ts'
 import type { VolumeReports } from './volume-report.ts'
 
 export interface HttpListenerParts {
@@ -77,6 +77,7 @@ async function listenHere(
         return rest.disk.open(store.get(volumeId).volume.paths.dat, 'read')
       },
       openShard: (place) => openShardAt(rest.disk, pathOfShard(store, place)),
+      readShard: (request) => readShardHere(store, request),
       ...(tokens && { tokens }),
       ...(auth && { verifyReplica: (req: IncomingMessage) => isFromCluster(auth, req) }),
       deleteChunk: (fileId, signal) => needles.deleteAnywhere(fileId, signal),

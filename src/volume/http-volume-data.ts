@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { parseVolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { quote, StoreError } from '../base/store-error.ts'
+import { sendBytes } from '../net/http-reply.ts'
 import type { VolumeExtent } from '../net/volume-api.ts'
 import { BufferShelf } from '../runtime/buffer-shelf.ts'
 import type { DiskFile } from '../runtime/disk.ts'
@@ -49,21 +50,33 @@ export class VolumeData {
 
   /**
    * `GET /vol/shard?volume=V&run=R&shard=S&offset=O&bytes=N`: N bytes of a shard from byte O on.
-   * They never change while the shard is there. What is read is not verified.
+   * They never change while the shard is there. What is read is not verified. With
+   * `&slices=C&stride=D` it is N bytes from each of C places that are D bytes apart, in memory at
+   * once.
    *
    * @throws {StoreError} UNAUTHENTICATED, REQUEST_INVALID, VOLUME_NOT_FOUND, SHARD_NOT_FOUND;
    * RANGE_INVALID: none, or not all of them are within the shard.
    */
   async serveShard(req: IncomingMessage, res: ServerResponse): Promise<void> {
-    const { openShard } = this.#parts
+    const { openShard, readShard } = this.#parts
     const query = this.#authorize(req)
-    if (openShard === undefined) throw unsigned()
+    if (openShard === undefined || readShard === undefined) throw unsigned()
     const volumeId = parseVolumeId(query.get('volume') ?? '')
     const runId = query.get('run') ?? ''
     const shard = wholeNumber(query, 'shard')
     const offsetBytes = wholeNumber(query, 'offset')
     const lengthBytes = wholeNumber(query, 'bytes')
-    await using file = await openShard({ volumeId, runId, shard })
+    const place = { volumeId, runId, shard }
+    if (query.has('slices')) {
+      const sliceCount = wholeNumber(query, 'slices')
+      const strideBytes = wholeNumber(query, 'stride')
+      const slices = { offsetBytes, lengthBytes, sliceCount, strideBytes }
+      const bytes = await readShard({ ...place, ...slices })
+      const headers = { 'Content-Type': 'application/octet-stream', 'Content-Length': bytes.length }
+      sendBytes(res, 200, headers, bytes)
+      return
+    }
+    await using file = await openShard(place)
     checkShardRange({ offsetBytes, lengthBytes }, await file.sizeBytes())
     const range = { fromBytes: offsetBytes, toBytes: offsetBytes + lengthBytes }
     await this.#send(res, file, range)

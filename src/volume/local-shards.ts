@@ -11,6 +11,7 @@ import type {
   EncodeVolumeCommand,
   HealShardsCommand,
   ReadShardRequest,
+  ReadShardSlicesRequest,
   RebuildShardsCommand,
   ShardApi,
   ShardCommand,
@@ -30,7 +31,7 @@ import type { Store } from '../storage/store.ts'
 import type { EpochFile } from './epoch-file.ts'
 import { streamProgress } from './progress-stream.ts'
 import { deletedIn, readSetFiles } from './shard-files.ts'
-import { checkShardRange, type RunName, setWithShard } from './shard-sources.ts'
+import { checkShardRange, type RunName, readShardHere, setWithShard } from './shard-sources.ts'
 import { renewFiles, verifyShards } from './shard-verify.ts'
 import { ShardWork } from './shard-work.ts'
 import { StripeWork } from './stripe-work.ts'
@@ -184,13 +185,8 @@ export class LocalShards implements ShardApi, AsyncDisposable {
     return this.#parts.reports.shards().filter((report) => report.volumeId === volumeId)
   }
 
-  async readShard(request: ReadShardRequest, _signal: AbortSignal): Promise<Buffer> {
-    const { shard, offsetBytes, lengthBytes } = request
-    const set = setWithShard(this.#parts.store, request)
-    checkShardRange(request, set.geometry.shardBytes, LIMITS.shardReadMax.value)
-    const bytes = Buffer.allocUnsafe(lengthBytes)
-    await set.read(shard, bytes, 0, lengthBytes, offsetBytes)
-    return bytes
+  readShard(request: ReadShardSlicesRequest, _signal: AbortSignal): Promise<Buffer> {
+    return readShardHere(this.#parts.store, request)
   }
 
   async *readShardFiles(
@@ -216,7 +212,7 @@ export class LocalShards implements ShardApi, AsyncDisposable {
     const readAt = async (done: number): Promise<Buffer> => {
       const whole = memory[(done / pieceBytes) % 2] ?? Buffer.alloc(pieceBytes)
       const piece = whole.subarray(0, Math.min(pieceBytes, lengthBytes - done))
-      await set.read(shard, piece, 0, piece.length, offsetBytes + done)
+      await set.read(shard, piece, offsetBytes + done)
       return piece
     }
     let next: Promise<Buffer> | undefined = readAt(0)

@@ -2,7 +2,9 @@ import type { VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
 import type { ShardSource } from '../erasure/rebuild-shards.ts'
-import type { ReadShardRequest, ShardApi } from '../net/shard-api.ts'
+import { type ShardSlices, spanBytesOf } from '../erasure/shard-slices.ts'
+import type { SlicedSource } from '../erasure/stripe-reader.ts'
+import type { ReadShardRequest, ReadShardSlicesRequest, ShardApi } from '../net/shard-api.ts'
 import { cancelledError } from '../runtime/abort.ts'
 import type { Disk, DiskFile } from '../runtime/disk.ts'
 import { shardPath } from '../storage/shard-paths.ts'
@@ -24,34 +26,69 @@ export interface PlaceOfShard extends RunName {
 export type Peer = () => ShardApi
 
 /** A shard that is here. */
-export function localSource(set: ShardSet, shard: number): ShardSource {
-  return { shard, read: (into, at) => set.read(shard, into, 0, into.length, at) }
+export function localSource(set: ShardSet, shard: number): SlicedSource {
+  return {
+    shard,
+    read: (into, at) => set.read(shard, into, at),
+    readSlices: (into, slices) => set.readSlices(shard, into, slices),
+  }
 }
+
+/** @throws {StoreError} VOLUME_NOT_FOUND, SHARD_NOT_FOUND, RANGE_INVALID, DISK_FAILED. */
+export async function readShardHere(
+  store: Store,
+  request: ReadShardSlicesRequest,
+): Promise<Buffer> {
+  const set = setWithShard(store, request)
+  const slices = checkShardSlices(request, set.geometry.shardBytes)
+  const bytes = Buffer.allocUnsafe(slices.count * slices.lengthBytes)
+  await set.readSlices(request.shard, bytes, slices)
+  return bytes
+}
+
+/** Fills memory with some slices of a shard of another server. */
+export type ReadRemote = (into: Buffer, slices: ShardSlices, signal: AbortSignal) => Promise<void>
 
 /** A shard on another server, read in messages. */
-export function remoteSource(peer: Peer, { volumeId, runId }: RunName, shard: number): ShardSource {
+export function remoteSource(
+  peer: Peer,
+  { volumeId, runId }: RunName,
+  shard: number,
+): SlicedSource {
   const place = { volumeId, runId, shard }
-  return { shard, read: (into, at, signal) => readRemote(peer, place, into, at, signal) }
+  return inMessages(shard, (into, slices, signal) => readRemote(peer, place, into, slices, signal))
 }
 
-/** Fills `into` with the bytes of a shard from `at` on. @throws {StoreError} as `readShard`. */
+/** A shard that is read no more of at once than there may be in a message. */
+export function inMessages(shard: number, read: ReadRemote): SlicedSource {
+  return {
+    shard,
+    async read(into, at, signal) {
+      for (let done = 0; done < into.length; ) {
+        const lengthBytes = Math.min(LIMITS.shardReadMax.value, into.length - done)
+        const slices = { at: at + done, lengthBytes, count: 1, strideBytes: lengthBytes }
+        await read(into.subarray(done, done + lengthBytes), slices, signal)
+        done += lengthBytes
+      }
+    },
+    readSlices: read,
+  }
+}
+
+/** Fills `into` with slices of a shard, in one message. @throws {StoreError} as `readShard`. */
 export async function readRemote(
   peer: Peer,
   place: PlaceOfShard,
   into: Buffer,
-  at: number,
+  { at, lengthBytes, count, strideBytes }: ShardSlices,
   signal: AbortSignal,
 ): Promise<void> {
-  for (let done = 0; done < into.length; ) {
-    const lengthBytes = Math.min(LIMITS.shardReadMax.value, into.length - done)
-    const request = { ...place, offsetBytes: at + done, lengthBytes }
-    const bytes = await peer().readShard(request, signal)
-    // By now the memory may be somebody else's.
-    if (signal.aborted) throw cancelledError(signal, 'while reading a shard')
-    if (bytes.length !== lengthBytes) throw wrongLength(bytes.length, lengthBytes)
-    bytes.copy(into, done)
-    done += lengthBytes
-  }
+  const slices = { offsetBytes: at, lengthBytes, sliceCount: count, strideBytes }
+  const bytes = await peer().readShard({ ...place, ...slices }, signal)
+  // By now the memory may be somebody else's.
+  if (signal.aborted) throw cancelledError(signal, 'while reading a shard')
+  if (bytes.length !== into.length) throw wrongLength(bytes.length, into.length)
+  bytes.copy(into)
 }
 
 /**
@@ -153,12 +190,23 @@ export async function openShardAt(disk: Disk, path: string): Promise<DiskFile> {
 export function checkShardRange(
   { offsetBytes, lengthBytes }: Pick<ReadShardRequest, 'offsetBytes' | 'lengthBytes'>,
   shardBytes: number,
-  lengthMax = Number.POSITIVE_INFINITY,
 ): void {
   const isWithin = lengthBytes >= 1 && offsetBytes >= 0 && offsetBytes + lengthBytes <= shardBytes
-  if (isWithin && lengthBytes <= lengthMax) return
+  if (isWithin) return
   const what = `${lengthBytes} bytes from byte ${offsetBytes}`
   throw new StoreError('RANGE_INVALID', `${what} of a shard of ${shardBytes}`)
+}
+
+/** What may be read at once. @throws {StoreError} RANGE_INVALID. */
+export function checkShardSlices(request: ReadShardSlicesRequest, shardBytes: number): ShardSlices {
+  const { offsetBytes: at, lengthBytes, sliceCount: count, strideBytes } = request
+  const slices = { at, lengthBytes, count, strideBytes }
+  const spanBytes = spanBytesOf(slices)
+  checkShardRange({ offsetBytes: at, lengthBytes: spanBytes }, shardBytes)
+  const isApart = lengthBytes >= 1 && count >= 1 && (count === 1 || strideBytes >= lengthBytes)
+  if (isApart && spanBytes <= LIMITS.shardReadMax.value) return slices
+  const what = `${count} slices of ${lengthBytes} bytes, every ${strideBytes} bytes`
+  throw new StoreError('RANGE_INVALID', `${what}: they overlap, or are too much at once`)
 }
 
 const NO_BYTES = new Uint8Array(0)

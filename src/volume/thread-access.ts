@@ -2,9 +2,11 @@ import type { FileId } from '../base/file-id.ts'
 import type { VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { type ErrorCode, isStoreError, StoreError } from '../base/store-error.ts'
+import { readSpan } from '../erasure/shard-slices.ts'
 import type { Needle } from '../format/needle.ts'
 import type { NeedleAttributes } from '../format/needle-attributes.ts'
 import type { NodeLocation } from '../net/master-api.ts'
+import type { ReadShardSlicesRequest } from '../net/shard-api.ts'
 import type {
   ByteRange,
   DeleteAnswer,
@@ -17,13 +19,13 @@ import type {
   ReadRequest,
 } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
-import type { Disk, DiskFile } from '../runtime/disk.ts'
+import { type Disk, type DiskFile, readFully } from '../runtime/disk.ts'
 import { Tally } from '../runtime/metrics.ts'
 import type { SharedGeneration } from '../storage/generation.ts'
 import type { ReadBuffer } from '../storage/read-buffer.ts'
 import { VolumeView } from '../storage/volume-view.ts'
 import type { NeedleAccess, StreamedNeedle, WholeNeedle } from './needle-access.ts'
-import { openShardAt, type PlaceOfShard } from './shard-sources.ts'
+import { checkShardSlices, openShardAt, type PlaceOfShard } from './shard-sources.ts'
 import { ownBytes, type StreamRef, type ThreadPort } from './thread-port.ts'
 
 /** A needle being overwritten all the time is at last asked of the owner. */
@@ -203,6 +205,19 @@ export class ThreadAccess implements NeedleAccess {
   async openShard(place: PlaceOfShard): Promise<DiskFile> {
     const path = (await this.#port.call('pathOfShard', [place])) as string
     return await openShardAt(this.#parts.disk, path)
+  }
+
+  /** @throws {StoreError} VOLUME_NOT_FOUND, SHARD_NOT_FOUND, RANGE_INVALID, DISK_FAILED. */
+  async readShard(request: ReadShardSlicesRequest): Promise<Buffer> {
+    const { volumeId, runId, shard } = request
+    await using file = await this.openShard({ volumeId, runId, shard })
+    const slices = checkShardSlices(request, await file.sizeBytes())
+    const read = async (span: Buffer, at: number): Promise<void> => {
+      ;(await readFully(file, span.length, at)).copy(span)
+    }
+    const bytes = Buffer.allocUnsafe(slices.count * slices.lengthBytes)
+    await readSpan(slices, read, bytes)
+    return bytes
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

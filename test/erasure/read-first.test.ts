@@ -21,8 +21,8 @@ class Answers {
     })
   }
 
-  begin(shards: readonly number[], count: number, lingerMs = 0, signal = SIGNAL) {
-    const options = { clock: this.clock, lingerMs }
+  begin(shards: readonly number[], count: number, lingerMs = 0, signal = SIGNAL, spareMs = 0) {
+    const options = { clock: this.clock, lingerMs, spareMs }
     const reading = readFirst(shards, count, this.read, options, signal)
     reading.catch(() => 'it is awaited by the test')
     return reading
@@ -69,6 +69,27 @@ describe('the first shards that answer', () => {
     const other = answers.begin([0, 1, 2], 2)
     await answers.answer(0, new TypeError('a bug'))
     await expect(other).rejects.toThrow(TypeError)
+  })
+
+  test('are no more than needed, until one fails or time is up', async () => {
+    const answers = new Answers()
+    const enough = answers.begin([4, 3, 2, 1], 2, 0, SIGNAL, 20)
+    expect([...answers.signals.keys()]).toEqual([4, 3])
+    for (const shard of [3, 4]) await answers.answer(shard)
+    expect([...(await enough).keys()]).toEqual([3, 4])
+    expect([answers.signals.size, answers.clock.timerCount]).toEqual([2, 0])
+    const failing = answers.begin([4, 3, 2, 1], 2, 0, SIGNAL, 20)
+    await answers.answer(4, DOWN)
+    expect([...answers.signals.keys()]).toEqual([4, 3, 2])
+    await answers.clock.advance(19)
+    expect(answers.signals.has(1)).toBe(false)
+    await answers.clock.advance(1)
+    for (const shard of [1, 2]) await answers.answer(shard)
+    expect([...(await failing).keys()]).toEqual([1, 2])
+    const lost = answers.begin([4, 3, 2, 1], 2, 0, SIGNAL, 20)
+    for (const shard of [3, 2, 4]) await answers.answer(shard, DOWN)
+    await expectCode(lost, 'SHARDS_LOST')
+    expect(answers.clock.timerCount).toBe(0)
   })
 
   test('let the others finish for a while, if that is wanted', async () => {

@@ -10,7 +10,7 @@ import { SHARDS_PROTO, VOLUME_PROTO } from '../../src/net/proto-loading.ts'
 import { RemoteVolume } from '../../src/net/remote-volume.ts'
 import { shardsService } from '../../src/net/serve-shards.ts'
 import { volumeService } from '../../src/net/serve-volume.ts'
-import type { ReadShardRequest, ShardApi } from '../../src/net/shard-api.ts'
+import type { ReadShardRequest, ReadShardSlicesRequest, ShardApi } from '../../src/net/shard-api.ts'
 import type { TlsKeys } from '../../src/net/tls.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
@@ -23,6 +23,7 @@ import { expectCode, SIGNAL, settle } from '../support/test-volume.ts'
 import { makeTlsKeys, opensslMissing } from '../support/tls-keys.ts'
 
 const SECRET = Buffer.alloc(32, 1)
+const GRPC = { reads: 'grpc' } as const
 const PARTS = { clock: systemClock, random: cryptoRandom }
 const BYTES = Buffer.from(Uint8Array.from({ length: 3_000_001 }, (_, index) => index * 7))
 
@@ -30,6 +31,7 @@ interface Options {
   readonly timeoutMs?: number
   readonly secret?: Buffer | undefined
   readonly tls?: { readonly server: TlsKeys; readonly client: TlsKeys }
+  readonly reads?: 'http' | 'grpc'
 }
 
 type Answer = (res: ServerResponse) => void
@@ -45,7 +47,7 @@ class Fixture implements AsyncDisposable {
 
   private constructor(
     parts: { readonly grpc: GrpcServer; readonly http: Server; readonly shards: FakeShards },
-    { timeoutMs = 5000, tls, ...options }: Options,
+    { timeoutMs = 5000, tls, reads = 'http', ...options }: Options,
   ) {
     this.grpc = parts.grpc
     this.shards = parts.shards
@@ -59,7 +61,8 @@ class Fixture implements AsyncDisposable {
     const grpcAddress = `127.0.0.1:${this.grpc.address.port}`
     const location = { url: `127.0.0.1:${port}`, grpcAddress }
     const secret = 'secret' in options ? options.secret : SECRET
-    this.remote = new RemoteVolume(PARTS, { location, secret, timeoutMs, tls: tls?.client })
+    const config = { location, secret, timeoutMs, reads, tls: tls?.client }
+    this.remote = new RemoteVolume(PARTS, config)
   }
 
   static async open(options: Options = {}): Promise<Fixture> {
@@ -108,7 +111,8 @@ const SOURCES = [
   { shard: 0, location: { ...NODE, url: 'c:1' } },
 ]
 const IDS = [needleId(2 ** 32 - 1, 2 ** 32 - 1), needleId(0, 0), needleId(0, 1)]
-const READ: ReadShardRequest = { ...RUN, shard: 0, offsetBytes: 5, lengthBytes: 10 }
+const ONE = { sliceCount: 1, strideBytes: 0 }
+const READ: ReadShardSlicesRequest = { ...RUN, ...ONE, shard: 0, offsetBytes: 5, lengthBytes: 10 }
 
 type Call = readonly [name: keyof ShardApi, call: (api: ShardApi) => Promise<unknown>]
 
@@ -185,7 +189,7 @@ describe('shards over gRPC', () => {
   })
 
   test('every call fails with the code of the server', async () => {
-    await using fixture = await Fixture.open()
+    await using fixture = await Fixture.open(GRPC)
     fixture.shards.beforeCall = async () => {
       throw new StoreError('EPOCH_STALE', 'there is a newer master')
     }
@@ -197,7 +201,7 @@ describe('shards over gRPC', () => {
   })
 
   test('every code there is arrives as it is', async () => {
-    await using fixture = await Fixture.open()
+    await using fixture = await Fixture.open(GRPC)
     for (const code of Object.keys(ERROR_CODES) as ErrorCode[]) {
       fixture.shards.beforeCall = async () => {
         throw new StoreError(code, `what ${code} says`)
@@ -209,7 +213,7 @@ describe('shards over gRPC', () => {
   })
 
   test('no call is open to those without the secret', async () => {
-    await using fixture = await Fixture.open({ secret: undefined })
+    await using fixture = await Fixture.open({ ...GRPC, secret: undefined })
     for (const [name, call] of METHODS) {
       const outcome = await call(fixture.remote.shards).catch((error: unknown) => error)
       expect([name, outcome]).toMatchObject([name, { code: 'UNAUTHENTICATED' }])
@@ -218,7 +222,7 @@ describe('shards over gRPC', () => {
   })
 
   test('a caller that gives up is CANCELLED, and the server is told', async () => {
-    await using fixture = await Fixture.open()
+    await using fixture = await Fixture.open(GRPC)
     let told = 0
     fixture.shards.beforeCall = (_, signal) =>
       new Promise((_resolve, reject) => {
@@ -249,7 +253,7 @@ describe('shards over gRPC', () => {
   })
 
   test('healing and deleting may take longer than other calls have', async () => {
-    await using fixture = await Fixture.open({ timeoutMs: 30 })
+    await using fixture = await Fixture.open({ ...GRPC, timeoutMs: 30 })
     const { shards } = fixture.remote
     let release = (): void => {}
     const released = new Promise<void>((resolve) => {
@@ -317,11 +321,21 @@ describe('bytes of a shard', () => {
     [5, 1000],
     [2_000_000, LIMITS.shardReadMax.value - 48_576 - 1],
   ])('from %i on, %i of them, are read in one message', async (offsetBytes, lengthBytes) => {
-    await using fixture = await Fixture.open()
+    await using fixture = await Fixture.open(GRPC)
     fixture.shards.bytes = BYTES
     const request = { ...READ, offsetBytes, lengthBytes }
     const bytes = await fixture.remote.shards.readShard(request, SIGNAL)
     expect(bytes.equals(BYTES.subarray(offsetBytes, offsetBytes + lengthBytes))).toBe(true)
+    expect(fixture.shards.requests).toEqual([request])
+  })
+
+  test('that lie apart are asked for at once', async () => {
+    await using fixture = await Fixture.open(GRPC)
+    fixture.shards.bytes = BYTES
+    const request = { ...READ, sliceCount: 3, strideBytes: 1000 }
+    const bytes = await fixture.remote.shards.readShard(request, SIGNAL)
+    const slices = [5, 1005, 2005].map((at) => BYTES.subarray(at, at + 10))
+    expect(bytes.equals(Buffer.concat(slices))).toBe(true)
     expect(fixture.shards.requests).toEqual([request])
   })
 
@@ -330,14 +344,14 @@ describe('bytes of a shard', () => {
     ['beyond its end', { offsetBytes: BYTES.length }, 'RANGE_INVALID'],
     ['of a shard that is elsewhere', { shard: 1 }, 'SHARD_NOT_FOUND'],
   ] as const)('%s are refused', async (_, change, code) => {
-    await using fixture = await Fixture.open()
+    await using fixture = await Fixture.open(GRPC)
     fixture.shards.bytes = BYTES
     const reading = fixture.remote.shards.readShard({ ...READ, ...change }, SIGNAL)
     await expectCode(reading, code)
   })
 
   test.each([0, 9, 11])('of which %i come instead of 10 are PEER_FAILED', async (length) => {
-    await using fixture = await Fixture.open()
+    await using fixture = await Fixture.open(GRPC)
     fixture.shards.readShard = async () => Buffer.alloc(length)
     await expectCode(fixture.remote.shards.readShard(READ, SIGNAL), 'PEER_FAILED')
   })
@@ -350,7 +364,57 @@ function sendBytes(bytes: Uint8Array): Answer {
   }
 }
 
+const sendGone: Answer = (res) => {
+  const body = '{"error":"gone","code":"SHARD_NOT_FOUND"}'
+  res.writeHead(404, { 'Content-Length': body.length }).end(body)
+}
+
+const NO_BYTES = Buffer.alloc(0)
 const WHOLE: ReadShardRequest = { ...RUN, shard: 0, offsetBytes: 0, lengthBytes: BYTES.length }
+
+describe('slices of a shard over HTTP', () => {
+  const request = { ...READ, sliceCount: 3, strideBytes: 1000 }
+
+  test('are asked for at once, and show the secret for exactly this path', async () => {
+    await using fixture = await Fixture.open()
+    fixture.answer = sendBytes(BYTES.subarray(0, 30))
+    const bytes = await fixture.remote.shards.readShard(request, SIGNAL)
+    expect(bytes.equals(BYTES.subarray(0, 30))).toBe(true)
+    const place = 'volume=4294967295&run=18446744073709551615&shard=0&offset=5&bytes=10'
+    const path = `/vol/shard?${place}&slices=3&stride=1000`
+    expect(fixture.seen.map(({ url }) => url)).toEqual([path])
+    new ClusterAuth(PARTS, SECRET).verifyHttp('GET', path, fixture.seen[0]?.auth)
+    expect(fixture.shards.calls).toEqual([])
+  })
+
+  test.each([
+    [sendBytes(BYTES.subarray(0, 29)), 'PEER_FAILED'],
+    [sendBytes(BYTES.subarray(0, 31)), 'PEER_FAILED'],
+    [sendBytes(NO_BYTES), 'PEER_FAILED'],
+    [sendGone, 'SHARD_NOT_FOUND'],
+    [(res) => void res.destroy(), 'UNAVAILABLE'],
+  ] as const satisfies readonly (readonly [Answer, string])[])(
+    'that do not come as wanted fail',
+    async (answer, code) => {
+      await using fixture = await Fixture.open()
+      fixture.answer = answer
+      await expectCode(fixture.remote.shards.readShard(request, SIGNAL), code)
+    },
+  )
+
+  test('are waited for no longer than their reader does', async () => {
+    await using fixture = await Fixture.open({ timeoutMs: 50 })
+    fixture.answer = () => undefined
+    const controller = new AbortController()
+    const reading = expectCode(
+      fixture.remote.shards.readShard(request, controller.signal),
+      'CANCELLED',
+    )
+    while (fixture.seen.length === 0) await settle(5)
+    controller.abort()
+    await reading
+  })
+})
 
 describe('a whole shard over HTTP', () => {
   test('is asked for with its run, and shows the secret for exactly this path', async () => {
@@ -370,14 +434,7 @@ describe('a whole shard over HTTP', () => {
   test.each([
     ['fewer bytes', sendBytes(BYTES.subarray(1)), 'PEER_FAILED'],
     ['more bytes', sendBytes(Buffer.concat([BYTES, BYTES])), 'PEER_FAILED'],
-    [
-      'an error with a code',
-      (res) => {
-        const body = '{"error":"gone","code":"SHARD_NOT_FOUND"}'
-        res.writeHead(404, { 'Content-Length': body.length }).end(body)
-      },
-      'SHARD_NOT_FOUND',
-    ],
+    ['an error with a code', sendGone, 'SHARD_NOT_FOUND'],
     [
       'less than it promised',
       (res) => {

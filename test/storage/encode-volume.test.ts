@@ -18,7 +18,7 @@ async function datOf(set: ShardSet): Promise<Buffer> {
   const { datBytes } = set.run
   const dat = Buffer.alloc(datBytes)
   for (const { shard, shardOffset, datOffset, bytes } of set.geometry.intervals(0, datBytes)) {
-    await set.read(shard, dat, datOffset, bytes, shardOffset)
+    await set.read(shard, dat.subarray(datOffset, datOffset + bytes), shardOffset)
   }
   return dat
 }

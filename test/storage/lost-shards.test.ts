@@ -4,13 +4,14 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { MIB } from '../../src/base/units.ts'
 import { readCodedNeedle } from '../../src/erasure/coded-needles.ts'
 import { RebuildPool } from '../../src/erasure/rebuild-pool.ts'
-import { rebuildShards, type ShardSource } from '../../src/erasure/rebuild-shards.ts'
-import { StripeReader } from '../../src/erasure/stripe-reader.ts'
+import { rebuildShards } from '../../src/erasure/rebuild-shards.ts'
+import { type SlicedSource, StripeReader } from '../../src/erasure/stripe-reader.ts'
 import type { ShardSet } from '../../src/storage/shard-set.ts'
 import { encodeHere, shardOf } from '../support/coded-store.ts'
 import { Prng } from '../support/prng.ts'
 import { REPOSITORY } from '../support/source-files.ts'
 import { TestStore } from '../support/test-store.ts'
+import { memorySource } from '../support/test-stripe.ts'
 import { SIGNAL, toId } from '../support/volume-model.ts'
 
 const RUN = {
@@ -65,13 +66,10 @@ describe('a volume of real files, coded as 10+4, without four of its shards', ()
     await store?.[Symbol.asyncDispose]()
   })
 
-  function sourceOf(shard: number): ShardSource {
+  function sourceOf(shard: number): SlicedSource {
     const bytes = shards[shard]
     if (bytes === undefined) throw new Error(`no shard ${shard}`)
-    const read = async (into: Buffer, at: number) => {
-      bytes.copy(into, 0, at, at + into.length)
-    }
-    return { shard, read }
+    return memorySource(shard, async () => bytes)
   }
 
   async function expectReadable(lost: ReadonlySet<number>, prng: Prng): Promise<void> {

@@ -69,16 +69,16 @@ describe('shards', () => {
     await using test = new TestStore()
     const set = await addSet(test, [1])
     const into = Buffer.alloc(20, '.')
-    await set.read(1, into, 5, 10, 77)
+    await set.read(1, into.subarray(5, 15), 77)
     const expected = Buffer.alloc(20, '.')
     coded.shards[1]?.copy(expected, 5, 77, 87)
     expect(into).toEqual(expected)
     const { shardBytes } = set.geometry
-    await set.read(1, into, 0, 10, shardBytes - 10)
-    await expectCode(set.read(1, into, 0, 10, shardBytes - 9), 'RANGE_INVALID')
-    await expectCode(set.read(1, into, 0, 10, -1), 'RANGE_INVALID')
-    await expectCode(set.read(2, into, 0, 10, 0), 'SHARD_NOT_FOUND')
-    await expectCode(set.read(5, into, 0, 10, 0), 'SHARD_NOT_FOUND')
+    await set.read(1, into.subarray(0, 10), shardBytes - 10)
+    await expectCode(set.read(1, into.subarray(0, 10), shardBytes - 9), 'RANGE_INVALID')
+    await expectCode(set.read(1, into.subarray(0, 10), -1), 'RANGE_INVALID')
+    await expectCode(set.read(2, into.subarray(0, 10), 0), 'SHARD_NOT_FOUND')
+    await expectCode(set.read(5, into.subarray(0, 10), 0), 'SHARD_NOT_FOUND')
   })
 
   test.each([
@@ -125,7 +125,7 @@ describe('shards', () => {
     await using test = new TestStore()
     const set = await addSet(test, [0, 1])
     const into = Buffer.alloc(FIRST.length)
-    const reading = set.read(0, into, 0, into.length, 0)
+    const reading = set.read(0, into, 0)
     await Promise.all([set.removeShard(0), reading])
     expect(into.equals(FIRST)).toBe(true)
     await set.removeShard(0)
@@ -226,7 +226,7 @@ describe('bad blocks', () => {
       { shard: 1, block: 3 },
     ])
     const whole = Buffer.alloc(MIB)
-    await set.read(0, whole, 0, MIB, 2 * MIB)
+    await set.read(0, whole.subarray(0, MIB), 2 * MIB)
     // One data shard and one parity shard are the same.
     await set.replaceBlock(1, 2, whole)
     expect(set.badBlocks()).toEqual([{ shard: 1, block: 3 }])

@@ -328,7 +328,7 @@ describe('a set', () => {
     const set = await test.store.createShardSet(coded.files, FIRST.length)
     await add(set, 0)
     const bytes = Buffer.alloc(FIRST.length)
-    const reading = set.read(0, bytes, 0, bytes.length, 0)
+    const reading = set.read(0, bytes, 0)
     const deleting = set.deleteNeedles(needleIds(1))
     await Promise.all([test.store.removeShardSet(set), reading, deleting])
     expect(bytes.equals(FIRST)).toBe(true)

@@ -57,7 +57,7 @@ export function filesOf(set: ShardSet): ShardSetFiles {
 
 export async function shardOf(set: ShardSet, shard: number): Promise<Buffer> {
   const bytes = Buffer.alloc(set.geometry.shardBytes)
-  await set.read(shard, bytes, 0, bytes.length, 0)
+  await set.read(shard, bytes, 0)
   return bytes
 }
 

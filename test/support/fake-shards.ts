@@ -9,6 +9,7 @@ import type {
   EncodeVolumeCommand,
   HealShardsCommand,
   ReadShardRequest,
+  ReadShardSlicesRequest,
   RebuildShardsCommand,
   ShardApi,
   ShardCommand,
@@ -113,12 +114,16 @@ export class FakeShards implements ShardApi {
     return [SHARD_REPORT, { ...SHARD_REPORT, runId: '1', shards: [], badShards: [] }]
   }
 
-  async readShard(request: ReadShardRequest, signal: AbortSignal): Promise<Buffer> {
+  async readShard(request: ReadShardSlicesRequest, signal: AbortSignal): Promise<Buffer> {
     await this.#begin('readShard', request, signal)
     if (request.lengthBytes > LIMITS.shardReadMax.value) {
       throw new StoreError('RANGE_INVALID', `${request.lengthBytes} bytes at once`)
     }
-    return Buffer.from(this.#bytesOf(request))
+    const { offsetBytes, sliceCount, strideBytes } = request
+    const slices = Array.from({ length: sliceCount }, (_, slice) =>
+      this.#bytesOf({ ...request, offsetBytes: offsetBytes + slice * strideBytes }),
+    )
+    return Buffer.concat(slices)
   }
 
   /** All pieces in the same memory, as a reader of files has them. */

@@ -2,10 +2,14 @@ import { StoreError } from '../../src/base/store-error.ts'
 import { encodeShards, type ShardSink } from '../../src/erasure/encode-shards.ts'
 import type { ErasureCodec } from '../../src/erasure/erasure-codec.ts'
 import { RebuildPool } from '../../src/erasure/rebuild-pool.ts'
-import type { ShardSource } from '../../src/erasure/rebuild-shards.ts'
 import { RonomonCodec } from '../../src/erasure/ronomon-codec.ts'
+import { gatherSlices, type ShardSlices } from '../../src/erasure/shard-slices.ts'
 import { StripeGeometry } from '../../src/erasure/stripe-geometry.ts'
-import { StripeReader, type StripeReaderParts } from '../../src/erasure/stripe-reader.ts'
+import {
+  type SlicedSource,
+  StripeReader,
+  type StripeReaderParts,
+} from '../../src/erasure/stripe-reader.ts'
 import type { ShardChecksums } from '../../src/format/shard-checksums.ts'
 import { MemDisk } from './mem-disk.ts'
 import { Prng } from './prng.ts'
@@ -150,20 +154,41 @@ export class TestStripe {
     this.bad.length = 0
   }
 
-  #source(shard: number): ShardSource | undefined {
+  #source(shard: number): SlicedSource | undefined {
     if (this.faults.get(shard) === 'missing') return undefined
-    return {
+    return memorySource(
       shard,
-      read: async (into, at) => {
-        this.reads.push({ shard, at, bytes: into.length })
+      async () => {
         const fault = this.faults.get(shard)
         // It does not even hear that nobody waits any more.
         if (fault === 'hanging') await new Promise(() => undefined)
         if (fault === 'throwing') throw new StoreError('UNAVAILABLE', `shard ${shard} is down`)
         await new Promise((resolve) => setImmediate(resolve))
-        this.shards[shard]?.copy(into, 0, at, at + into.length)
+        return this.shards[shard] ?? Buffer.alloc(0)
       },
-    }
+      this.reads,
+    )
+  }
+}
+
+/** A shard that is where `bytesOf` says, when it is read. */
+export function memorySource(
+  shard: number,
+  bytesOf: () => Promise<Buffer>,
+  reads: ShardRead[] = [],
+): SlicedSource {
+  const readSlices = async (into: Buffer, slices: ShardSlices): Promise<void> => {
+    reads.push({ shard, at: slices.at, bytes: into.length })
+    const bytes = await bytesOf()
+    gatherSlices(bytes.subarray(slices.at), slices, into)
+  }
+  return {
+    shard,
+    read: async (into, at) => {
+      const { length } = into
+      await readSlices(into, { at, lengthBytes: length, count: 1, strideBytes: length })
+    },
+    readSlices,
   }
 }
 

@@ -14,7 +14,8 @@ const FACTS = stripes.stripeToWire(STRIPE)
 const CHANGE = { ...SCHEME, jobId: 1, token: '', volumeId: 1, setVersion: 1, runId: '1' }
 const CHOICE = { ...SCHEME, volumeId: 1, kept: [], wanted: [], shardBytes: 1, excluded: [] }
 const BLOCKS = Array.from({ length: 257 }, () => ({ shard: 0, block: 0 }))
-const READ = { volumeId: 1, runId: '1', shard: 0, offsetBytes: 0, lengthBytes: 1 }
+const STREAM = { volumeId: 1, runId: '1', shard: 0, offsetBytes: 0, lengthBytes: 1 }
+const READ = { ...STREAM, sliceCount: 1, strideBytes: 0 }
 const PIECE = { extension: 'ecx', offsetBytes: 0, data: Buffer.alloc(0) }
 
 /** Wire values about shards that no honest peer sends, and what is said of them. */
@@ -53,6 +54,11 @@ export const HOSTILE_SHARDS: readonly (readonly [string, ErrorCode, () => unknow
     'shard 30, which no scheme has',
     'REQUEST_INVALID',
     () => shards.readShardFromWire({ ...READ, shard: 30 }),
+  ],
+  [
+    'shard 30 as a stream',
+    'REQUEST_INVALID',
+    () => shards.streamShardFromWire({ ...STREAM, shard: 30 }),
   ],
   [
     'a shard to delete that is named twice',

@@ -242,6 +242,18 @@ const KEEPING_ROWS: readonly Row[] = [
     shards.shardRunFromWire,
   ),
   row(
+    'StreamShardRequest',
+    fc.record({
+      volumeId: aVolumeId,
+      runId,
+      shard: someShard,
+      offsetBytes: u64,
+      lengthBytes: u64,
+    }),
+    shards.streamShardToWire,
+    shards.streamShardFromWire,
+  ),
+  row(
     'ReadShardRequest',
     fc.record({
       volumeId: aVolumeId,
@@ -249,6 +261,8 @@ const KEEPING_ROWS: readonly Row[] = [
       shard: someShard,
       offsetBytes: u64,
       lengthBytes: u64,
+      sliceCount: u32,
+      strideBytes: u64,
     }),
     shards.readShardToWire,
     shards.readShardFromWire,

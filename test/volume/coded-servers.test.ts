@@ -222,6 +222,12 @@ describe('servers with shards over the net', () => {
     expect(whole.body.equals(bytes)).toBe(true)
     const part = await ask({ offset: 1_000, bytes: 5 }).signed
     expect(part.body.equals(bytes.subarray(1_000, 1_005))).toBe(true)
+    for (let tried = 0; tried < 2; tried++) {
+      const apart = await ask({ offset: 5, bytes: 10, slices: 3, stride: 100 }).signed
+      const slices = [5, 105, 205].map((at) => bytes.subarray(at, at + 10))
+      expect([apart.status, apart.headers['content-length']]).toEqual([200, '30'])
+      expect(apart.body.equals(Buffer.concat(slices))).toBe(true)
+    }
     const head = await ask({ bytes: 7 }, 'HEAD').signed
     expect([head.status, head.headers['content-length'], head.body.length]).toEqual([200, '7', 0])
     const unsigned = await askAt(port, { path: ask().path })
@@ -237,6 +243,12 @@ describe('servers with shards over the net', () => {
       [{ volume: 'x' }, 400, 'FILE_ID_INVALID'],
       [{ bytes: 0 }, 416, 'RANGE_INVALID'],
       [{ offset: 1 }, 416, 'RANGE_INVALID'],
+      [{ bytes: 5, slices: 2, stride: 4 }, 416, 'RANGE_INVALID'],
+      [{ bytes: 5, slices: 0, stride: 10 }, 416, 'RANGE_INVALID'],
+      [{ bytes: 5, slices: 2, stride: bytes.length }, 416, 'RANGE_INVALID'],
+      [{ bytes: 5, slices: 2 }, 400, 'REQUEST_INVALID'],
+      [{ bytes: 5, slices: 'x', stride: 10 }, 400, 'REQUEST_INVALID'],
+      [{ shard: 1, bytes: 5, slices: 2, stride: 10 }, 404, 'SHARD_NOT_FOUND'],
       [{ shard: 'x' }, 400, 'REQUEST_INVALID'],
       [{ offset: -1 }, 400, 'REQUEST_INVALID'],
     ] as const) {
@@ -247,7 +259,8 @@ describe('servers with shards over the net', () => {
     // Nor does gRPC give anything to whoever has not the secret.
     await using strangers = await VolumeConnections.open(parts, {})
     const { shards } = strangers.connect(members[0]?.location ?? fail())
-    const request = { volumeId: vid(3), runId: RUN, shard: 2, offsetBytes: 0, lengthBytes: 5 }
+    const range = { offsetBytes: 0, lengthBytes: 5, sliceCount: 1, strideBytes: 0 }
+    const request = { volumeId: vid(3), runId: RUN, shard: 2, ...range }
     await expect(shards.readShard(request, SIGNAL)).rejects.toBeInstanceOf(StoreError)
   })
 })

@@ -53,10 +53,12 @@ function setOf(node: LocalNode) {
   return set
 }
 
+const ONE_SLICE = { sliceCount: 1, strideBytes: 0 }
+
 async function shardBytes(node: LocalNode, shard: number): Promise<Buffer> {
   const bytes = Buffer.alloc(setOf(node).geometry.shardBytes)
   const set = node.opened.store.shardSets(vid(3)).find((candidate) => candidate.has(shard))
-  await set?.read(shard, bytes, 0, bytes.length, 0)
+  await set?.read(shard, bytes, 0)
   return bytes
 }
 
@@ -354,8 +356,8 @@ describe('shards', () => {
     await encode(one)
     const { shards } = one.api
     const whole = await shardBytes(one, 1)
-    const read = (offsetBytes: number, lengthBytes: number, shard = 1) =>
-      shards.readShard({ ...run, shard, offsetBytes, lengthBytes }, SIGNAL)
+    const read = (offsetBytes: number, lengthBytes: number, shard = 1, slices = ONE_SLICE) =>
+      shards.readShard({ ...run, shard, offsetBytes, lengthBytes, ...slices }, SIGNAL)
     expect((await read(17, 5_000)).equals(whole.subarray(17, 5_017))).toBe(true)
     for (const [offset, length] of [
       [0, 0],
@@ -364,6 +366,20 @@ describe('shards', () => {
       [-1, 2],
     ] as const) {
       await expect(read(offset, length)).rejects.toMatchObject({ code: 'RANGE_INVALID' })
+    }
+    const apart = await read(17, 10, 1, { sliceCount: 3, strideBytes: 100 })
+    const slices = [17, 117, 217].map((at) => whole.subarray(at, at + 10))
+    expect(apart.equals(Buffer.concat(slices))).toBe(true)
+    const pageMax = LIMITS.shardReadMax.value
+    for (const [offset, sliceCount, strideBytes] of [
+      [0, 0, 100],
+      [0, 2, 9],
+      [0, 2, pageMax],
+      [0, 2 ** 32 - 1, 100],
+      [whole.length - 109, 2, 100],
+    ] as const) {
+      const reading = read(offset, 10, 1, { sliceCount, strideBytes })
+      await expect(reading).rejects.toMatchObject({ code: 'RANGE_INVALID' })
     }
     await expect(read(0, 1, 7)).rejects.toMatchObject({ code: 'SHARD_NOT_FOUND' })
     const stream = (offsetBytes: number, lengthBytes: number) =>
@@ -377,7 +393,7 @@ describe('shards', () => {
     })
     const other = { volumeId: vid(3), runId: '5' }
     const absent = { code: 'VOLUME_NOT_FOUND' }
-    const place = { ...other, shard: 1, offsetBytes: 0, lengthBytes: 1 }
+    const place = { ...other, shard: 1, offsetBytes: 0, lengthBytes: 1, ...ONE_SLICE }
     await expect(shards.readShard(place, SIGNAL)).rejects.toMatchObject(absent)
     await expect(collect(shards.listJournal(other, SIGNAL))).rejects.toMatchObject(absent)
     await expect(collect(shards.readShardFiles(other, SIGNAL))).rejects.toMatchObject(absent)

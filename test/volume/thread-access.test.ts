@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { StoreError } from '../../src/base/store-error.ts'
 import type { ReadRequest } from '../../src/net/volume-api.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
+import { readFully } from '../../src/runtime/disk.ts'
 import { shardPath } from '../../src/storage/shard-paths.ts'
 import { type PlaceOfShard, pathOfShard } from '../../src/volume/shard-sources.ts'
 import { ThreadAccess } from '../../src/volume/thread-access.ts'
@@ -89,5 +90,11 @@ describe('coded volumes in a data thread', () => {
     expect(file.path).toBe(set && shardPath(set.paths, 0))
     const absent = access.openShard({ ...place, shard: 1 })
     await expect(absent).rejects.toMatchObject({ code: 'SHARD_NOT_FOUND' })
+    const whole = await readFully(file, await file.sizeBytes(), 0)
+    const request = { ...place, offsetBytes: 7, lengthBytes: 10, sliceCount: 2, strideBytes: 50 }
+    const slices = [7, 57].map((at) => whole.subarray(at, at + 10))
+    expect((await access.readShard(request)).equals(Buffer.concat(slices))).toBe(true)
+    const beyond = access.readShard({ ...request, offsetBytes: whole.length - 59 })
+    await expect(beyond).rejects.toMatchObject({ code: 'RANGE_INVALID' })
   })
 })

@@ -188,8 +188,8 @@ export interface ShardApi {
   ): AsyncIterable<ShardFilePiece>
 
   /**
-   * One run of bytes, however long, in pieces, not verified. Each is the caller's only until it asks
-   * for the next one.
+   * One run of bytes, however long, in pieces, not verified. Each is the caller's only until it
+   * asks for the next one.
    */
   streamShard(request: ReadShardRequest, signal: AbortSignal): AsyncIterable<Uint8Array>
 }

@@ -195,7 +195,7 @@ function leftovers({ strays, strayShards = [] }: VolumeFacts): string[] {
 
 /** After it what counts is another; `npm run erasure:all` takes every phase. */
 const COMMITS: readonly string[] = ['switched', 'joined']
-const IS_ALL = process.env['HAYLOFT_ERASURE'] === 'all'
+const IS_ALL = process.env['HAYLOFT_ERASURE_LANE'] === 'all'
 
 describe('a worker killed at a phase leaves the old state or the new one, for another to end', () => {
   const cases = Object.entries(PREPARE).flatMap(([kind, ways]) =>

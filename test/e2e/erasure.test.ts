@@ -10,7 +10,7 @@ import { openTempDirectory } from '../support/temp-directory.ts'
 type TempDirectory = Awaited<ReturnType<typeof openTempDirectory>>
 
 /** `npm run erasure:all` takes more of everything. */
-const IS_ALL = process.env['HAYLOFT_ERASURE'] === 'all'
+const IS_ALL = process.env['HAYLOFT_ERASURE_LANE'] === 'all'
 const FILES = IS_ALL ? 2_000 : 200
 const NEVER = new AbortController().signal
 const RS_4_2 = { dataShards: 4, parityShards: 2 }

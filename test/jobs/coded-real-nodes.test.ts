@@ -36,7 +36,7 @@ afterAll(() => {
 })
 
 /** `npm run erasure:all` takes more seeds. */
-const IS_ALL = process.env['HAYLOFT_ERASURE'] === 'all'
+const IS_ALL = process.env['HAYLOFT_ERASURE_LANE'] === 'all'
 
 const PHASES = CODED_KINDS.flatMap((kind) =>
   JOB_PHASES[kind].map((phase: JobPhase) => [kind, phase] as const),

@@ -38,8 +38,13 @@ export async function benchErasure(isQuick, parts) {
   if (isWanted('encode')) await inDirectory((directory) => benchEncode(directory, isQuick))
   if (isWanted('repair')) await inDirectory((directory) => benchRepairShard(directory, isQuick))
   if (isWanted('degraded')) {
-    await inDirectory((directory) => benchDegraded(directory, isQuick, RS_4_2))
-    await inDirectory((directory) => benchDegraded(directory, isQuick, RS_10_4))
+    for (const [scheme, serverCount] of [
+      [RS_4_2, 6],
+      [RS_10_4, 6],
+      [RS_10_4, 14],
+    ]) {
+      await inDirectory((directory) => benchDegraded(directory, isQuick, { scheme, serverCount }))
+    }
   }
   if (isWanted('reads'))
     await inDirectory((directory) => benchReadsDuringEncode(directory, isQuick))
@@ -295,13 +300,13 @@ async function latencies(url, fileIds) {
 }
 
 /** Files of 1 KiB that lie far apart, so that none is near what was just made anew. */
-function benchDegraded(directory, isQuick, scheme) {
+function benchDegraded(directory, isQuick, { scheme, serverCount }) {
   return owning(async (own) => {
-    const count = scheme.dataShards + scheme.parityShards
+    const { dataShards, parityShards } = scheme
     const flags = [...QUIET, '--volume-size', '30GiB']
     const cluster = await startCluster(own, directory, flags)
     const servers = []
-    for (let number = 1; number <= count; number++)
+    for (let number = 1; number <= serverCount; number++)
       servers.push(own(await cluster.startVolume(number)))
     const { jobs, masterUrl } = cluster
     const files = isQuick ? 1000 : 4800
@@ -311,15 +316,14 @@ function benchDegraded(directory, isQuick, scheme) {
     await sleep(3000)
     const mine = ids.filter((_, index) => index % 2 === 1)
     const { stripe } = await jobs.volumeFacts(volumeId, NEVER)
-    const numberOf = (shard) => {
-      const { url } = stripe.shards[shard].location
-      return servers.findIndex((_, index) => cluster.urlOf(index + 1) === url) + 1
-    }
-    // Asked at the holder of the last parity shard, which has none of the data.
-    const url = cluster.urlOf(numberOf(count - 1))
+    const urls = stripe.shards.map(({ location }) => location.url)
+    const lostUrl = urls[0]
+    const lostCount = urls.slice(0, dataShards).filter((url) => url === lostUrl).length
+    // Asked at the holder of a parity shard: it has as little as can be of the data.
+    const url = urls.findLast((other) => other !== lostUrl)
     for (let round = 0; round < 3; round++) await latencies(url, mine)
-    const lost = numberOf(0)
-    await servers[lost - 1].kill()
+    const lost = servers.find((_, index) => cluster.urlOf(index + 1) === lostUrl)
+    await lost.kill()
     await sleep(3000)
     // What was made is kept, so each is read once: some to get going, the rest in rounds.
     const share = Math.floor(mine.length / (ROUNDS + 1))
@@ -329,15 +333,15 @@ function benchDegraded(directory, isQuick, scheme) {
       const found = await latencies(url, mine.slice(round * share, (round + 1) * share))
       found.sort((a, b) => b - a)
       // Those that lay on the lost server took the long way: the slowest of as many as it had.
-      const degradedCount = Math.floor(found.length / scheme.dataShards)
+      const degradedCount = Math.floor((found.length * lostCount) / dataShards)
       const degraded = median(found.slice(0, degradedCount))
       const healthy = median(found.slice(degradedCount))
       rounds.push({ degraded, healthy, ratio: degraded / healthy })
     }
     const us = (name) => `${Math.round(median(rounds.map((round) => round[name])))} µs`
     const detail = `${us('degraded')}, healthy remote ${us('healthy')}`
-    const { dataShards, parityShards } = scheme
-    const name = `degraded read, RS(${dataShards},${parityShards}) / healthy remote`
+    const coded = `RS(${dataShards},${parityShards}) on ${serverCount} servers`
+    const name = `degraded read, ${coded} / healthy`
     const value = median(rounds.map(({ ratio }) => ratio))
     report(name, { value, unit: 'x', detail }, { atMost: 4 })
   })

@@ -20,6 +20,13 @@ const SHARD_FAULTS = 'test/storage/shard-set-faults.test.ts'
 /** `from` must stand in the file exactly once: a mutant that does not apply is an error. */
 const MUTANTS = [
   {
+    name: 'proof-of-fast-shards',
+    file: 'src/volume/http-fast-shard.ts',
+    from: "if (!this.#parts.verifyReplica({ method: 'GET', url: path, headers: {} })) return",
+    to: "if (path === '') return",
+    tests: ['test/volume/coded-servers.test.ts'],
+  },
+  {
     name: 'fsync',
     file: 'src/storage/volume-writer.ts',
     from: '    if (!this.#options.isSynced) return\n',

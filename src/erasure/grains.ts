@@ -1,12 +1,12 @@
 import type { CodecPackets } from './codec-packets.ts'
 import type { ShardSlices } from './shard-slices.ts'
 
-/** What a disk reads at least. */
-const PAGE_BYTES = 4096
+/** Little beside what a request costs: larger ones would bring along what nobody asked for. */
+const GRAIN_BYTES = 1024
 
 /**
- * The smallest parts of a shard that are made on their own: pages, as far as the packets of the
- * codec are whole pages, else packets.
+ * The smallest parts of a shard that are made on their own: some of each packet of the codec, or
+ * packets that cannot be divided so.
  */
 export class Grains {
   readonly bytes: number
@@ -14,7 +14,7 @@ export class Grains {
 
   constructor(packets: CodecPackets) {
     this.#packets = packets
-    this.bytes = packets.bytes % PAGE_BYTES === 0 ? PAGE_BYTES : packets.bytes
+    this.bytes = packets.bytes % GRAIN_BYTES === 0 ? GRAIN_BYTES : packets.bytes
   }
 
   /** What has to be read of other shards, and is made, for a run of bytes of a shard. */

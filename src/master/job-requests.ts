@@ -145,7 +145,7 @@ export class JobRequests {
       throw new StoreError('COLLECTION_NOT_FOUND', message)
     }
     // That there is no room now is no reason: it will take a while anyway.
-    const servers = view.servers(0).map((server) => ({ ...server, roomBytes: 1 }))
+    const servers = view.servers(0, 'any').map((server) => ({ ...server, roomBytes: 1 }))
     choosePlacement(servers, replication, ANYWHERE, random)
     return { collection, replication }
   }

@@ -7,6 +7,7 @@ import type { Random } from '../runtime/random.ts'
 import { isBad } from './assess.ts'
 import { isCoded } from './assess-stripe.ts'
 import { chooseTarget, unmetPlacement } from './placement.ts'
+import type { Steadiness } from './placement-servers.ts'
 import { type BalanceVolume, planNextMove } from './rebalance-plan.ts'
 import type { RepairView } from './repair-view.ts'
 import { ShardMovePlanner } from './shard-moves.ts'
@@ -33,15 +34,27 @@ export class NextMoves {
     this.#spread = options.spread
   }
 
-  /** @throws {StoreError} PLACEMENT_IMPOSSIBLE, NO_WRITABLE_VOLUME. */
+  /**
+   * For a copy that is needed: on a server that comes and goes too often if there is no other.
+   *
+   * @throws {StoreError} PLACEMENT_IMPOSSIBLE, NO_WRITABLE_VOLUME.
+   */
   target(
     facts: VolumeFacts,
+    request: Pick<ChooseTargetRequest, 'replaces' | 'excluded'>,
+  ): NodeLocation {
+    return steadyFirst((steadiness) => this.#targetAmong(facts, request, steadiness))
+  }
+
+  #targetAmong(
+    facts: VolumeFacts,
     { replaces, excluded }: Pick<ChooseTargetRequest, 'replaces' | 'excluded'>,
+    steadiness: Steadiness,
   ): NodeLocation {
     const { view, random } = this.#parts
     const sources = [...facts.members, ...(facts.stripe?.shards ?? [])]
     const bytes = Math.max(0, ...sources.map(({ report }) => report?.datBytes ?? 0))
-    const servers = view.servers(bytes)
+    const servers = view.servers(bytes, steadiness)
     const isOut = (copy: VolumeFacts['members'][number]) =>
       copy.directoryId === replaces || copy.isLost
     const kept = facts.members.filter((copy) => !isOut(copy)).map(({ location }) => location)
@@ -59,8 +72,7 @@ export class NextMoves {
       return choose(strays).location
     } catch (error) {
       // A copy that does not count is in the way there, and is replaced.
-      const isFull = isStoreError(error, 'PLACEMENT_IMPOSSIBLE', 'NO_WRITABLE_VOLUME')
-      if (!isFull || strays.length === 0) throw error
+      if (!isFull(error) || strays.length === 0) throw error
       return choose([]).location
     }
   }
@@ -111,7 +123,8 @@ export class NextMoves {
         continue
       }
       try {
-        const to = this.target(facts, { replaces: copy.directoryId, excluded: [url] })
+        const request = { replaces: copy.directoryId, excluded: [url] }
+        const to = this.#targetAmong(facts, request, 'steady')
         return { volumeId: facts.volumeId, from: copy.location, to }
       } catch (error) {
         failure ??= error
@@ -129,24 +142,28 @@ export class NextMoves {
     for (const copy of members) {
       const kept = members.filter((member) => member !== copy).map(({ location }) => location)
       try {
-        const to = this.target(facts, { replaces: copy.directoryId, excluded: [] })
+        const request = { replaces: copy.directoryId, excluded: [] }
+        const to = this.#targetAmong(facts, request, 'steady')
         if (unmetPlacement([...kept, to], replication) !== undefined) continue
         return { volumeId, from: copy.location, to }
       } catch (error) {
-        if (!isStoreError(error, 'PLACEMENT_IMPOSSIBLE', 'NO_WRITABLE_VOLUME')) throw error
+        if (!isFull(error)) throw error
       }
     }
     return undefined
   }
 
-  /** @throws {StoreError} NO_WRITABLE_VOLUME. */
+  /** As `target`, for shards. @throws {StoreError} NO_WRITABLE_VOLUME. */
   shards(request: ChooseShardsRequest): ShardPlace[] {
     const { view, random } = this.#parts
     const excluded = new Set(request.excluded)
     const places = new Map(view.nodes().map(({ location }) => [location.url, location]))
     const kept = request.kept.flatMap(({ url }) => places.get(url) ?? [])
-    const servers = view.shardServers().filter(({ location }) => !excluded.has(location.url))
-    return chooseShards(servers, { ...request, kept }, random)
+    return steadyFirst((steadiness) => {
+      const able = view.shardServers(steadiness)
+      const servers = able.filter(({ location }) => !excluded.has(location.url))
+      return chooseShards(servers, { ...request, kept }, random)
+    })
   }
 
   /** Undefined: no shard lies better elsewhere, or the volume is not coded. */
@@ -160,7 +177,7 @@ export class NextMoves {
     const nodes = view.nodes().filter(({ isDraining }) => isDraining)
     const draining = new Set(nodes.map(({ location }) => location.url))
     const planner = new ShardMovePlanner({
-      servers: view.shardServers(),
+      servers: view.shardServers('steady'),
       isDraining: (url) => draining.has(url),
       isCut: (url, otherUrl) => view.isCut(url, otherUrl),
     })
@@ -181,6 +198,20 @@ export class NextMoves {
     if (this.shardMove(facts)?.from.url === url) return undefined
     const message = `no other server has room for the shards of volume ${facts.volumeId} at ${url}`
     return new StoreError('NO_WRITABLE_VOLUME', message)
+  }
+}
+
+function isFull(error: unknown): error is StoreError {
+  return isStoreError(error, 'PLACEMENT_IMPOSSIBLE', 'NO_WRITABLE_VOLUME')
+}
+
+/** With servers that come and go too often only if it cannot be without them. */
+function steadyFirst<Choice>(choose: (steadiness: Steadiness) => Choice): Choice {
+  try {
+    return choose('steady')
+  } catch (error) {
+    if (!isFull(error)) throw error
+    return choose('any')
   }
 }
 

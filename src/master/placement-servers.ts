@@ -9,17 +9,25 @@ export function takesVolumes(state: ClusterState, node: NodeView): boolean {
   return node.state === 'up' && !state.standings.isSpared(node.location.url)
 }
 
+/** Whether servers that come and go too often are meant as well. */
+export type Steadiness = 'steady' | 'any'
+
+function isMeant(state: ClusterState, node: NodeView, steadiness: Steadiness): boolean {
+  if (steadiness === 'steady') return takesVolumes(state, node)
+  return node.state === 'up' && !state.standings.isDraining(node.location.url)
+}
+
 /**
  * Servers that can take a copy of an existing volume. Load is the number of volumes for each disk.
  * A disk with less room than `roomMinBytes`, what the copy needs, does not count.
  */
 export function placementServers(
   state: ClusterState,
-  options: { readonly roomMinBytes: number },
+  options: { readonly roomMinBytes: number; readonly steadiness: Steadiness },
 ): PlacementServer[] {
   const servers: PlacementServer[] = []
   for (const node of state.topology.nodes) {
-    if (!takesVolumes(state, node)) continue
+    if (!isMeant(state, node, options.steadiness)) continue
     const { url } = node.location
     let most = 0
     let room = 0
@@ -38,10 +46,10 @@ export function placementServers(
 }
 
 /** Servers that can take shards. Load is the number of shards for each disk. */
-export function shardServers(state: ClusterState): ShardServer[] {
+export function shardServers(state: ClusterState, steadiness: Steadiness): ShardServer[] {
   const servers: ShardServer[] = []
   for (const node of state.topology.nodes) {
-    if (!takesVolumes(state, node)) continue
+    if (!isMeant(state, node, steadiness)) continue
     const roomOf = (disk: NodeView['disks'][number]) =>
       Math.max(0, state.assigned.diskRoomBytes(node, disk.directoryId))
     const shards = [...node.shards.values()].flat().flatMap((report) => report.shards)

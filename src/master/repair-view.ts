@@ -5,7 +5,7 @@ import type { BrokenLinks } from './broken-links.ts'
 import type { ClusterState } from './cluster-state.ts'
 import type { Membership } from './membership.ts'
 import type { PlacementServer } from './placement.ts'
-import { placementServers, shardServers } from './placement-servers.ts'
+import { placementServers, type Steadiness, shardServers } from './placement-servers.ts'
 import type { ShardServer } from './shard-placement.ts'
 import type { VolumeSets } from './volume-sets.ts'
 
@@ -40,9 +40,9 @@ export interface RepairView {
   /** Of all volumes that are known, deleted ones only while there are copies of them. */
   allFacts(): Iterable<VolumeFacts>
   /** Those that can be given a copy of so many bytes have room. */
-  servers(bytes: number): PlacementServer[]
+  servers(bytes: number, steadiness: Steadiness): PlacementServer[]
   /** Those that can be given shards. */
-  shardServers(): ShardServer[]
+  shardServers(steadiness: Steadiness): ShardServer[]
   isCut(url: string, otherUrl: string): boolean
 }
 
@@ -99,12 +99,12 @@ export class ClusterView implements RepairView {
     return this.#parts.sets.allFacts()
   }
 
-  servers(bytes: number): PlacementServer[] {
-    return placementServers(this.#parts.state, { roomMinBytes: bytes })
+  servers(bytes: number, steadiness: Steadiness): PlacementServer[] {
+    return placementServers(this.#parts.state, { roomMinBytes: bytes, steadiness })
   }
 
-  shardServers(): ShardServer[] {
-    return shardServers(this.#parts.state)
+  shardServers(steadiness: Steadiness): ShardServer[] {
+    return shardServers(this.#parts.state, steadiness)
   }
 
   isCut(url: string, otherUrl: string): boolean {

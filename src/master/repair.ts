@@ -68,7 +68,7 @@ export async function openRepair(
   const { sets, collections, warmUp, state, links, dirty } = cluster
   const view = new ClusterView({ state, sets, membership, links })
   const { garbageThreshold } = repair
-  const serverCount = () => view.shardServers().length
+  const serverCount = () => view.shardServers('steady').length
   const policy = new ErasurePolicy({ collections, serverCount }, options)
   const surveyor = new Surveyor({ view, clock, policy }, { garbageThreshold, leaseMs })
   const queue = life.opening.use(

@@ -8,6 +8,7 @@ import { deriveKey } from './cluster-secret.ts'
 /** The header of HTTP requests and the metadata of gRPC calls. */
 export const CLUSTER_AUTH_HEADER = 'hayloft-cluster-auth'
 
+const PROOF_PARAMETER = '&proof='
 const MAC_BYTES = 32
 
 /**
@@ -50,6 +51,12 @@ export class ClusterAuth {
     this.#verify(`http ${method} ${target}`, value)
   }
 
+  /** The same as part of the target, at its end: so the headers of all requests are the same. */
+  signTarget(method: string, target: string): string {
+    const proof = this.signHttp(method, target).replaceAll(' ', '.')
+    return `${target}${PROOF_PARAMETER}${proof}`
+  }
+
   #sign(what: string): string {
     const nonce =
       this.#random.u32().toString(16).padStart(8, '0') +
@@ -75,6 +82,14 @@ export class ClusterAuth {
   #mac(head: string, what: string): Buffer {
     return createHmac('sha256', this.#key).update(`${head}\n${what}`).digest()
   }
+}
+
+/** Takes apart what `signTarget` made; without a proof in it, it is the target alone. */
+export function splitProof(signed: string): { readonly target: string; readonly proof?: string } {
+  const at = signed.lastIndexOf(PROOF_PARAMETER)
+  if (at < 0) return { target: signed }
+  const proof = signed.slice(at + PROOF_PARAMETER.length).replaceAll('.', ' ')
+  return { target: signed.slice(0, at), proof }
 }
 
 function refused(why: string): StoreError {

@@ -11,7 +11,10 @@ import { hasBytesAt, type PlainHeaders, parsePlainHeaders } from './plain-header
  * request that it refuses goes there.
  */
 export interface FastResponder {
-  /** Answers `GET path` at once, through `reply`. False: nothing was done. */
+  /**
+   * Answers `GET path`: at once, through `reply`; or, after `later`, through `finishBytes` or
+   * `fail`. False: nothing was done.
+   */
   tryGet(path: string, connection: FastConnection): boolean
   /**
    * Answers `PUT path` later, through `finish` or `fail`; `body` is its own to keep. False: nothing
@@ -60,7 +63,8 @@ const GET = 0x47455420
 const PUT = 0x50555420
 const METHOD_BYTES = 4
 const SPACE = 0x20
-const PATH_MAX = 64
+/** The longest that is served here: a signed one for parts of a shard. */
+const PATH_MAX = 320
 const VERSION = Buffer.from(' HTTP/1.1\r\n', 'latin1')
 const HAND_OVER = -1
 
@@ -115,20 +119,37 @@ export class FastConnection {
     return socket.writableLength === 0
   }
 
+  /** A GET is answered as a PUT is: nothing else is begun before `finishBytes` or `fail`. */
+  later(): void {
+    this.#isBusy = true
+  }
+
   /** The answer to a PUT. */
   finish(head: string, body: string): void {
+    this.#finish(() => this.reply(head, body))
+  }
+
+  /** The answer to a GET that came later. */
+  finishBytes(head: string, data: Buffer): void {
+    this.#finish(() => this.replyBytes(head, data))
+  }
+
+  #finish(answer: () => void): void {
     this.#isBusy = false
     const socket = this.#socket
     if (!socket.writable) return
-    this.reply(head, body)
+    answer()
     if (this.#shared.isClosing) socket.destroySoon()
     else this.#goOn()
   }
 
-  /** The answer to a PUT that failed; returns its status. */
-  fail(path: string, error: unknown, reply: Omit<ErrorReply, 'logger'>): number {
+  /** The answer to a request that failed; returns its status. */
+  fail(
+    request: { readonly method: string; readonly url: string },
+    error: unknown,
+    reply: Omit<ErrorReply, 'logger'> = {},
+  ): number {
     const { logger } = this.#shared.parts
-    const request = { method: 'PUT', url: path }
     const { status, headers, body } = errorAnswer(error, request, { logger, ...reply })
     let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'unknown'}\r\n`
     for (const [name, value] of Object.entries(headers)) head += `${name}: ${value}\r\n`

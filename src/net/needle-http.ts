@@ -138,8 +138,9 @@ export class NeedleHttp implements AsyncDisposable {
   /** @throws {StoreError} VOLUME_NOT_FOUND, SHARD_NOT_FOUND, RANGE_INVALID, UNAUTHENTICATED. */
   async readShard(request: ReadShardSlicesRequest, signal: AbortSignal): Promise<Buffer> {
     const { sliceCount, strideBytes } = request
-    const path = `${shardPath(request)}&slices=${sliceCount}&stride=${strideBytes}`
-    const asked: HttpRequest = { path, method: 'GET', headers: this.#signed(path) }
+    const target = `${shardPath(request)}&slices=${sliceCount}&stride=${strideBytes}`
+    const path = this.#auth?.signTarget('GET', target) ?? target
+    const asked: HttpRequest = { path, method: 'GET', headers: {} }
     using answer = await HttpExchange.begin(this.#reads, this.#url, asked, signal)
     if (answer.status !== 200) {
       throw fromHttpAnswer(this.#url, answer.status, await beginningOf(answer))

@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http'
 import { parentPort, workerData } from 'node:worker_threads'
 import { assert } from '../base/assert.ts'
 import type { FileId } from '../base/file-id.ts'
@@ -15,7 +14,7 @@ import { NodeDisk } from '../runtime/node-disk.ts'
 import { cryptoRandom } from '../runtime/random.ts'
 import type { VolumeHttpConfig } from './http-context.ts'
 import { volumeHttp } from './http-handler.ts'
-import { isFromCluster } from './http-replica.ts'
+import { isFromCluster, type SignedRequest } from './http-replica.ts'
 import type { PlaceOfShard } from './shard-sources.ts'
 import { ThreadAccess } from './thread-access.ts'
 import { type CallHandler, ThreadPort } from './thread-port.ts'
@@ -74,7 +73,7 @@ async function runDataThread(setup: DataThreadSetup): Promise<void> {
       readShard: (request: ReadShardSlicesRequest) => access.readShard(request),
       deleteChunk: async (fileId: FileId, signal: AbortSignal) =>
         (await port.call('deleteChunk', [fileId], signal)) as DeleteAnswer,
-      ...(auth && { verifyReplica: (req: IncomingMessage) => isFromCluster(auth, req) }),
+      ...(auth && { verifyReplica: (req: SignedRequest) => isFromCluster(auth, req) }),
       ...(tokens && { tokens }),
     },
     setup.http,

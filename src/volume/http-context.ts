@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http'
 import type { FileId } from '../base/file-id.ts'
 import type { VolumeId } from '../base/ids.ts'
 import type { FileTokens } from '../net/file-token.ts'
@@ -9,6 +8,7 @@ import type { DiskFile } from '../runtime/disk.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import type { Random } from '../runtime/random.ts'
+import type { SignedRequest } from './http-replica.ts'
 import type { NeedleAccess } from './needle-access.ts'
 import type { PlaceOfShard } from './shard-sources.ts'
 
@@ -27,7 +27,7 @@ export interface VolumeHttpParts {
   /** Required when `needsReadToken` or `needsWriteToken` is set. */
   readonly tokens?: FileTokens
   /** Whether the request comes from a server of this cluster. Absent: none is believed to. */
-  readonly verifyReplica?: (req: IncomingMessage) => boolean
+  readonly verifyReplica?: (req: SignedRequest) => boolean
   /**
    * Opens the `.dat` of a volume for reading. Absent: nobody can copy volumes from here over HTTP.
    *

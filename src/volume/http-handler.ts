@@ -10,6 +10,7 @@ import { ByteBudget } from './http-byte-budget.ts'
 import type { VolumeHttpConfig, VolumeHttpParts } from './http-context.ts'
 import { FileDeletes } from './http-delete.ts'
 import { FastReads } from './http-fast-read.ts'
+import { FastShards } from './http-fast-shard.ts'
 import { FAST_BODY_MAX, FastWrites } from './http-fast-write.ts'
 import { FileReads } from './http-read.ts'
 import { splitTarget } from './http-target.ts'
@@ -24,6 +25,7 @@ export function volumeHttp(
   const routes = new VolumeRoutes(parts, config)
   const reads = routes.fastReads()
   const writes = routes.fastWrites()
+  const shards = routes.fastShards()
   const handler: HttpHandler = (req, res) => {
     const { method } = req
     if (method === 'GET' && reads?.tryServe(req, res) === true) return
@@ -31,7 +33,8 @@ export function volumeHttp(
     routes.serve(req, res)
   }
   const fast: FastResponder = {
-    tryGet: (path, connection) => reads?.tryAnswer(path, connection) === true,
+    tryGet: (path, connection) =>
+      reads?.tryAnswer(path, connection) === true || shards?.tryAnswer(path, connection) === true,
     tryPut: (path, body, connection) => writes?.tryAnswer(path, body, connection) === true,
   }
   return { handler, fast }
@@ -118,12 +121,21 @@ class VolumeRoutes {
       bodyBytes: number,
       error: unknown,
       connection: FastConnection,
-    ): void => {
-      const status = connection.fail(path, error, { status: statusOf('PUT', error) })
-      this.#tally('PUT', status, bodyBytes)
-    }
+    ): void => this.#failFast({ method: 'PUT', url: path }, bodyBytes, error, connection)
     const uploads = this.#uploads
     return new FastWrites({ access, clock, signal, uploads, count, bytes, fail, failFast })
+  }
+
+  /** Undefined: nobody may read shards here. */
+  fastShards(): FastShards | undefined {
+    const { verifyReplica, readShard } = this.#parts
+    const { publicOnly } = this.#config
+    if (verifyReplica === undefined || readShard === undefined || publicOnly) return undefined
+    const [count] = this.#requests.get('GET') ?? []
+    assert(count !== undefined, 'reads are counted')
+    const fail = (path: string, error: unknown, connection: FastConnection): void =>
+      this.#failFast({ method: 'GET', url: path }, 0, error, connection)
+    return new FastShards({ verifyReplica, readShard, count, fail })
   }
 
   serve(req: IncomingMessage, res: ServerResponse): void {
@@ -188,6 +200,17 @@ class VolumeRoutes {
       logger.warn('http.answer_cut', { url: res.req.url, error })
     }
     sendError(res, error, { logger, status: statusOf(method, error) })
+  }
+
+  #failFast(
+    request: { readonly method: string; readonly url: string },
+    bodyBytes: number,
+    error: unknown,
+    connection: FastConnection,
+  ): void {
+    const { method } = request
+    const status = connection.fail(request, error, { status: statusOf(method, error) })
+    this.#tally(method, status, bodyBytes)
   }
 
   #count(method: string, req: IncomingMessage, res: ServerResponse): void {

@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http'
 import type { VolumeId } from '../base/ids.ts'
 import { ClusterAuth } from '../net/cluster-auth.ts'
 import type { FileTokens } from '../net/file-token.ts'
@@ -13,7 +12,7 @@ import type { VolumeServerConfig } from './config.ts'
 import { DataThreads } from './data-threads.ts'
 import type { VolumeHttpConfig } from './http-context.ts'
 import { volumeHttp } from './http-handler.ts'
-import { isFromCluster } from './http-replica.ts'
+import { isFromCluster, type SignedRequest } from './http-replica.ts'
 import type { NeedleService } from './needle-service.ts'
 import { statusMembers } from './server-status.ts'
 import { openShardAt, pathOfShard, readShardHere } from './shard-sources.ts'
@@ -79,7 +78,7 @@ async function listenHere(
       openShard: (place) => openShardAt(rest.disk, pathOfShard(store, place)),
       readShard: (request) => readShardHere(store, request),
       ...(tokens && { tokens }),
-      ...(auth && { verifyReplica: (req: IncomingMessage) => isFromCluster(auth, req) }),
+      ...(auth && { verifyReplica: (req: SignedRequest) => isFromCluster(auth, req) }),
       deleteChunk: (fileId, signal) => needles.deleteAnywhere(fileId, signal),
     },
     httpConfig(config),

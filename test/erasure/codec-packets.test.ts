@@ -67,17 +67,17 @@ describe('grains', () => {
   const grains = new Grains({ count: 4, bytes: 16 * KIB })
 
   test.each([
-    [0, 1, [{ at: 0, lengthBytes: 4096 }]],
-    [4095, 2, [{ at: 0, lengthBytes: 8192 }]],
-    [16_384 + 5, 10, [{ at: 0, lengthBytes: 4096 }]],
-    [65_536 + 20_480, 4096, [{ at: 65_536 + 4096, lengthBytes: 4096 }]],
+    [0, 1, [{ at: 0, lengthBytes: 1024 }]],
+    [1023, 2, [{ at: 0, lengthBytes: 2048 }]],
+    [16_384 + 5, 10, [{ at: 0, lengthBytes: 1024 }]],
+    [65_536 + 20_480, 1024, [{ at: 65_536 + 4096, lengthBytes: 1024 }]],
     [16_383, 2, [{ at: 0, lengthBytes: 16_384 }]],
     [
       65_535,
       2,
       [
-        { at: 12_288, lengthBytes: 4096 },
-        { at: 65_536, lengthBytes: 4096 },
+        { at: 15_360, lengthBytes: 1024 },
+        { at: 65_536, lengthBytes: 1024 },
       ],
     ],
   ])('around byte %i, %i of them, are these slices', (at, bytes, expected) => {
@@ -86,7 +86,7 @@ describe('grains', () => {
     for (const slices of found) expect(spanBytesOf(slices)).toBeLessThanOrEqual(65_536)
   })
 
-  test('are packets where those are no whole pages', () => {
+  test('are packets where those cannot be divided', () => {
     const small = new Grains({ count: 8, bytes: 1000 })
     expect(small.bytes).toBe(1000)
     expect([...small.slices({ at: 2500, bytes: 10 })]).toEqual([
@@ -95,9 +95,9 @@ describe('grains', () => {
   })
 
   test('are put together only when all are there', () => {
-    const grain = Buffer.alloc(4096, 1)
+    const grain = Buffer.alloc(1024, 1)
     const found = (at: number) => (at === 0 ? grain : undefined)
-    expect(grains.join({ at: 4000, bytes: 96 }, found)?.equals(Buffer.alloc(96, 1))).toBe(true)
-    expect(grains.join({ at: 4000, bytes: 97 }, found)).toBeUndefined()
+    expect(grains.join({ at: 1000, bytes: 24 }, found)?.equals(Buffer.alloc(24, 1))).toBe(true)
+    expect(grains.join({ at: 1000, bytes: 25 }, found)).toBeUndefined()
   })
 })

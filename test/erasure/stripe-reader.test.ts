@@ -163,19 +163,18 @@ describe('a coded volume without some of its shards', () => {
       await expectBytes(stripe, reader.read(at - 50, 100, SIGNAL), at - 50)
       // A page of each packet.
       const bytesOf = () => new Set(stripe.reads.map(({ bytes }) => bytes))
-      expect(bytesOf()).toEqual(new Set([4 * KIB * packets.count]))
+      expect(bytesOf()).toEqual(new Set([KIB * packets.count]))
       expect(stripe.reads).toHaveLength(dataShards)
-      // Over the border of two pages, of two packets, of two units.
-      const page = 4 * KIB
-      for (const [border, pages] of [
-        [page * 3, [2]],
-        [packets.bytes, [packets.count === 1 ? 1 : packets.bytes / page]],
+      // Over the border of two grains, of two packets, of two units.
+      for (const [border, grains] of [
+        [3 * KIB, [2]],
+        [packets.bytes, [packets.count === 1 ? 1 : packets.bytes / KIB]],
         [2 * RONOMON_UNIT_BYTES, [1]],
       ] as const) {
         stripe.forget()
         stripe.pool = new RebuildPool()
         await expectBytes(stripe, stripe.reader().read(border - 100, 200, SIGNAL), border - 100)
-        const sizes = pages.map((count) => count * page * packets.count)
+        const sizes = grains.map((count) => count * KIB * packets.count)
         expect([border, bytesOf()]).toEqual([border, new Set(sizes)])
       }
       await expectBytes(stripe, reader.readVerified(0, stripe.volume.length, SIGNAL), 0)

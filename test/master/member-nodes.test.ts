@@ -4,7 +4,11 @@ import { parseReplicaPlacement } from '../../src/base/replica-placement.ts'
 import { GIB } from '../../src/base/units.ts'
 import { MemberAlerts } from '../../src/master/member-alerts.ts'
 import { Membership } from '../../src/master/membership.ts'
-import { placementServers } from '../../src/master/placement-servers.ts'
+import {
+  placementServers,
+  type Steadiness,
+  shardServers,
+} from '../../src/master/placement-servers.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { type FakeServerOptions, FakeVolumeServer } from '../support/fake-volume-server.ts'
 import { NO_SIGNAL } from '../support/test-master.ts'
@@ -238,9 +242,16 @@ test('targets for copies are up, steady, not being emptied, and have room for al
   for (const server of servers) server.sendBeat()
   await clock.advance(0)
   if (down !== undefined) await leave(down)
-  const found = placementServers(state, { roomMinBytes: 2 * GIB })
+  const found = placementServers(state, { roomMinBytes: 2 * GIB, steadiness: 'steady' })
   expect(found.map(({ location, roomBytes }) => [location.url, roomBytes > 0])).toEqual([
     ['ok:1', true],
     ['full:1', false],
   ])
+  // One that flaps is better than none.
+  const any = placementServers(state, { roomMinBytes: 2 * GIB, steadiness: 'any' })
+  expect(any.map(({ location }) => location.url)).toEqual(['ok:1', 'full:1', 'flaps:1'])
+  const urlsFor = (steadiness: Steadiness): readonly string[] =>
+    shardServers(state, steadiness).map(({ location }) => location.url)
+  expect(urlsFor('steady')).toEqual(['ok:1', 'full:1'])
+  expect(urlsFor('any')).toEqual(['ok:1', 'full:1', 'flaps:1'])
 })

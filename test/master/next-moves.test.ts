@@ -134,7 +134,10 @@ describe('shards', () => {
       )
     }
     expect([...urls].sort()).toEqual(['c:1', 'd:1'])
-    expect(() => moves.shards({ ...request, shardBytes: 2_000_000 })).toThrow('room')
+    // Better on one that comes and goes than nowhere.
+    const [large] = moves.shards({ ...request, shardBytes: 2_000_000 })
+    expect(large?.location.url).toBe('e:1')
+    expect(() => moves.shards({ ...request, shardBytes: 1e10 })).toThrow('room')
   })
 
   test('move to where fewer are; a volume with copies has none to move', () => {
@@ -150,6 +153,8 @@ describe('shards', () => {
     view.addNode('b:1', { roomBytes: 3999 })
     const facts = codedFactsOf(1, '2+1', specs)
     expect(() => moves.target(facts, ANY)).toThrow('room')
+    view.addNode('c:1', { roomBytes: 9e9, isSpared: true })
+    expect(moves.target(facts, ANY).url).toBe('c:1')
     view.addNode('b:1', { roomBytes: 4000 })
     expect(moves.target(facts, ANY).url).toBe('b:1')
   })
@@ -177,6 +182,8 @@ describe('a volume in the wrong places', () => {
     const { view, moves } = openBench(['dc1/r1/a:1', 'dc1/r1/b:1', 'dc1/r1/c:1'])
     const copies = [copyAt('dc1/r1/a:1'), copyAt('dc1/r1/b:1')]
     const facts = factsOf(7, copies, { replication: '100' })
+    expect(moves.placement(facts)).toBeUndefined()
+    view.addNode('dc2/r1/e:1', { isSpared: true })
     expect(moves.placement(facts)).toBeUndefined()
     view.addNode('dc2/r1/d:1')
     expect(moves.placement(facts)).toMatchObject({ volumeId: 7, to: { url: 'd:1' } })

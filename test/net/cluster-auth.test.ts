@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { ClusterAuth } from '../../src/net/cluster-auth.ts'
+import { ClusterAuth, splitProof } from '../../src/net/cluster-auth.ts'
 import {
   CLUSTER_SECRET_FILE,
   deriveKey,
@@ -26,6 +26,25 @@ function open(secret = SECRET) {
 }
 
 describe('the proof of the cluster secret', () => {
+  test('in a target is for exactly that target and method', () => {
+    const { auth } = open()
+    const signed = auth.signTarget('GET', '/vol/shard?volume=3')
+    const { target, proof } = splitProof(signed)
+    expect(target).toBe('/vol/shard?volume=3')
+    auth.verifyHttp('GET', target, proof)
+    for (const [method, other] of [
+      ['PUT', target],
+      ['GET', '/vol/shard?volume=4'],
+    ] as const) {
+      expectStoreError(() => auth.verifyHttp(method, other, proof), 'UNAUTHENTICATED')
+    }
+    expect(splitProof('/3,0123?a=b')).toEqual({ target: '/3,0123?a=b' })
+    for (const rest of ['', '&proof=', '&proof=x', '&proof=v1.1.2.3']) {
+      const found = splitProof(`/a?b=c${rest}`)
+      expectStoreError(() => auth.verifyHttp('GET', found.target, found.proof), 'UNAUTHENTICATED')
+    }
+  })
+
   test('is accepted for the method it was made for', () => {
     const { auth } = open()
     auth.verifyGrpc(GROW, auth.signGrpc(GROW))

@@ -3,6 +3,7 @@ import { volumeId } from '../../src/base/ids.ts'
 import { parseReplicaPlacement } from '../../src/base/replica-placement.ts'
 import { TTL_NONE } from '../../src/base/ttl.ts'
 import type { CodedFacts } from '../../src/master/assess-stripe.ts'
+import type { Steadiness } from '../../src/master/placement-servers.ts'
 import type { RepairNode, RepairView } from '../../src/master/repair-view.ts'
 import type { ShardServer } from '../../src/master/shard-placement.ts'
 import type { VolumeCopyFacts, VolumeFacts } from '../../src/net/jobs-api.ts'
@@ -165,20 +166,23 @@ export class FakeRepairView implements RepairView {
     return this.volumes.values()
   }
 
-  servers(bytes: number) {
-    return this.nodes()
-      .filter(({ isUp, isSpared }) => isUp && !isSpared)
-      .map(({ location, roomBytes }) => ({
-        location,
-        roomBytes: roomBytes >= bytes ? roomBytes : 0,
-        load: 0,
-      }))
+  servers(bytes: number, steadiness: Steadiness) {
+    return this.#takers(steadiness).map(({ location, roomBytes }) => ({
+      location,
+      roomBytes: roomBytes >= bytes ? roomBytes : 0,
+      load: 0,
+    }))
   }
 
-  shardServers(): ShardServer[] {
-    return this.nodes()
-      .filter(({ isUp, isSpared, isDraining }) => isUp && !isSpared && !isDraining)
-      .map(({ location, roomBytes }) => ({ location, diskRoomsBytes: [roomBytes], load: 0 }))
+  shardServers(steadiness: Steadiness): ShardServer[] {
+    return this.#takers(steadiness).map(({ location, roomBytes }) => {
+      return { location, diskRoomsBytes: [roomBytes], load: 0 }
+    })
+  }
+
+  #takers(steadiness: Steadiness): readonly RepairNode[] {
+    const isMeant = ({ isSpared }: RepairNode) => steadiness === 'any' || !isSpared
+    return this.nodes().filter((node) => node.isUp && !node.isDraining && isMeant(node))
   }
 
   isCut(url: string, otherUrl: string): boolean {

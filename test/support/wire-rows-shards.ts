@@ -150,6 +150,13 @@ const STRIPE_ROWS: readonly Row[] = [
 const run = { ...command, runId }
 const work = { ...run, collection: text, politeness }
 const progress = { doneBytes: u64, totalBytes: u64, isDone: bool }
+const bytesOfShard = {
+  volumeId: aVolumeId,
+  runId,
+  shard: someShard,
+  offsetBytes: u64,
+  lengthBytes: u64,
+}
 const block = fc.record({ shard: someShard, block: u32 })
 
 const MAKING_ROWS: readonly Row[] = [
@@ -243,27 +250,13 @@ const KEEPING_ROWS: readonly Row[] = [
   ),
   row(
     'StreamShardRequest',
-    fc.record({
-      volumeId: aVolumeId,
-      runId,
-      shard: someShard,
-      offsetBytes: u64,
-      lengthBytes: u64,
-    }),
+    fc.record(bytesOfShard),
     shards.streamShardToWire,
     shards.streamShardFromWire,
   ),
   row(
     'ReadShardRequest',
-    fc.record({
-      volumeId: aVolumeId,
-      runId,
-      shard: someShard,
-      offsetBytes: u64,
-      lengthBytes: u64,
-      sliceCount: u32,
-      strideBytes: u64,
-    }),
+    fc.record({ ...bytesOfShard, sliceCount: u32, strideBytes: u64 }),
     shards.readShardToWire,
     shards.readShardFromWire,
   ),

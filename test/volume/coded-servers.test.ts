@@ -265,6 +265,61 @@ describe('servers with shards over the net', () => {
   })
 })
 
+describe('parts of shards for other servers', () => {
+  // Goal: the plain way and the other one give the same answers, to those who have the secret.
+  // Method: each request as servers send it, and with a header that has to be looked at.
+  test('are the same whichever way they are asked for', async () => {
+    await using cluster = await openServers(2)
+    const { members, master, servers } = cluster
+    await codeVolume(members, master, THREE_AND_TWO)
+    const address = { host: '127.0.0.1', port: portOf(members[0]?.location.url ?? '') }
+    const paths = shardPaths('/a', { collection: '', volumeId: vid(3), runId: RUN })
+    const bytes = servers[0]?.disk.contents(shardPath(paths, 2)) ?? fail()
+    const good = { volume: 3, run: RUN, shard: 2, offset: 5, bytes: 10, slices: 3, stride: 100 }
+    const targetOf = (fields: Record<string, string | number>) =>
+      `/vol/shard?${Object.entries(fields)
+        .map(([name, value]) => `${name}=${value}`)
+        .join('&')}`
+    const get = (target: string, more = '') => `GET ${target} HTTP/1.1\r\nHost: a\r\n${more}\r\n`
+    const outcome = async (target: string, more = '') => {
+      const [answer] = await exchange(address, get(target, more))
+      const { 'content-type': type, 'content-length': length } = answer?.headers ?? {}
+      return { status: answer?.status, type, length, body: answer?.body.toString('latin1') }
+    }
+    const signed = auth.signTarget('GET', targetOf(good))
+    const slices = [5, 105, 205].map((at) => bytes.subarray(at, at + 10))
+    const body = Buffer.concat(slices).toString('latin1')
+    for (const target of [
+      signed,
+      targetOf(good),
+      `${signed}0`,
+      signed.replace('shard=2', 'shard=1'),
+      ...[
+        { shard: 1 },
+        { run: '5' },
+        { volume: 4 },
+        { volume: 4_294_967_295 },
+        { volume: 0 },
+        { stride: 9 },
+        { slices: 0 },
+        { offset: bytes.length },
+        { bytes: 2_000_000 },
+        { bytes: 'x' },
+      ].map((change) => auth.signTarget('GET', targetOf({ ...good, ...change }))),
+    ]) {
+      const found = await outcome(target)
+      expect([target, found]).toEqual([target, await outcome(target, 'X-Other: 1\r\n')])
+      expect(found.status === 200).toBe(target === signed)
+      if (target === signed) expect(found.body).toBe(body)
+      else expect(found.status).toBeLessThan(500)
+    }
+    expect((await outcome(`${signed}0`)).status).toBe(401)
+    // One after the other, however many are sent at once.
+    const all = await exchange(address, get(signed).repeat(5), 5)
+    expect(all.map((answer) => answer.body.toString('latin1'))).toEqual(new Array(5).fill(body))
+  })
+})
+
 /** The last report of shards that came from a server. */
 function lastToldOf({ beats }: FakeMaster, url: string) {
   const told = beats.filter(({ node }) => node.url === url).flatMap(({ shards = [] }) => shards)

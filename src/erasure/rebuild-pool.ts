@@ -77,11 +77,17 @@ export class RebuildPool {
   }
 
   /** As `findPackets`, once for each kind of stripe. */
-  packetsOf(codec: ErasureCodec): Promise<CodecPackets> {
+  async packetsOf(codec: ErasureCodec): Promise<CodecPackets> {
     const kind = kindOf(codec)
     const found = this.#packets.get(kind) ?? findPackets(codec)
     this.#packets.set(kind, found)
-    return found
+    try {
+      return await found
+    } catch (error) {
+      // The next one may have more luck, as with memory.
+      this.#packets.delete(kind)
+      throw error
+    }
   }
 
   /**

@@ -74,7 +74,7 @@ describe('hayloft status', () => {
     expect(yellow).toMatchObject({ exitCode: 1, err: '' })
     expect(yellow.out).toMatch(/^yellow: .* cannot be read now; .* below full redundancy for /)
     expect(yellow.out).toContain('\n  doing: volume 7: one of two copies\n  doing: volume 8\n')
-    expect(yellow.out).toMatch(/\n {2}LINK_BROKEN for \d+ d .*: a to b\n/)
+    expect(yellow.out).toMatch(/\n {2}LINK_BROKEN for \d+ d.*: a to b\n/)
     jobs.health = async () => makeHealth()
     const green = await hayloft(['status'])
     expect(green).toMatchObject({ exitCode: 0, err: '' })

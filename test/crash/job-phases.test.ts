@@ -137,15 +137,15 @@ async function wantMore({ volumeId }: Scene): Promise<JobTarget> {
   return { collection, replication: parseReplicaPlacement('002') }
 }
 
+async function addServer(): Promise<JobTarget> {
+  await scenes.processes.addVolumeServer(['--read-mode', 'local'])
+  return {}
+}
+
 /** How to give a job of each kind something to do; the first that leads to a phase is taken. */
 const PREPARE: Readonly<Record<ReplicaKind, readonly Prepare[]>> = {
-  // First, while there are few volumes to move.
-  rebalance: [
-    async () => {
-      await scenes.processes.addVolumeServer(['--read-mode', 'local'])
-      return {}
-    },
-  ],
+  // First, while there are few volumes to move. By chance they may be even enough at first.
+  rebalance: [addServer, addServer, addServer],
   evacuate: [
     async ({ volumeId }) => {
       const [node] = await membersOf(volumeId)

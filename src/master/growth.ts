@@ -18,7 +18,7 @@ import { Deadline, orCancelled } from './deadline.ts'
 import { GrowthRemains } from './growth-remains.ts'
 import { ANYWHERE, formatLayoutKey, type LayoutKey, type PlaceFilter } from './layout-key.ts'
 import { choosePlacement, type PlacementServer } from './placement.ts'
-import { takesVolumes } from './placement-servers.ts'
+import { isMeant, type Steadiness, steadyFirst, takesVolumes } from './placement-servers.ts'
 import type { NodeView } from './topology.ts'
 import { VolumeIds } from './volume-ids.ts'
 import { ALL_GRADES } from './volume-layout.ts'
@@ -186,7 +186,7 @@ export class Growth {
   #isPossible(key: LayoutKey, place: PlaceFilter): boolean {
     try {
       this.checkNotFrozen(key.collection)
-      this.#chooseAmong(this.#servers(key, new Set()).steady, key, place)
+      this.#chooseAmong(this.#servers(key, new Set(), 'steady'), key, place)
       return true
     } catch (error) {
       if (isStoreError(error)) return false
@@ -263,16 +263,10 @@ export class Growth {
     }
   }
 
-  /** With servers that come and go too often only if it cannot be without them. */
   #choose(key: LayoutKey, place: PlaceFilter, failed: ReadonlySet<string>): PlacementServer[] {
-    const { steady, flapping } = this.#servers(key, failed)
-    if (flapping.length === 0) return this.#chooseAmong(steady, key, place)
-    try {
-      return this.#chooseAmong(steady, key, place)
-    } catch (error) {
-      if (!isStoreError(error, 'PLACEMENT_IMPOSSIBLE', 'NO_WRITABLE_VOLUME')) throw error
-      return this.#chooseAmong([...steady, ...flapping], key, place)
-    }
+    return steadyFirst((steadiness) =>
+      this.#chooseAmong(this.#servers(key, failed, steadiness), key, place),
+    )
   }
 
   #chooseAmong(
@@ -350,24 +344,21 @@ export class Growth {
     await this.#parts.connect(location).allocateVolume(command, signal)
   }
 
-  #servers(key: LayoutKey, failed: ReadonlySet<string>) {
+  #servers(key: LayoutKey, failed: ReadonlySet<string>, steadiness: Steadiness): PlacementServer[] {
     const { state } = this.#parts
     const counts = state.layout(key)?.writableCountByNode()
-    const steady: PlacementServer[] = []
-    const flapping: PlacementServer[] = []
+    const servers: PlacementServer[] = []
     for (const node of state.topology.nodes) {
       const { url } = node.location
-      if (node.state !== 'up' || failed.has(url) || spoilsVolumes(node)) continue
-      if (state.standings.isDraining(url)) continue
+      if (!isMeant(state, node, steadiness) || failed.has(url) || spoilsVolumes(node)) continue
       const disks = Math.max(1, node.disks.length)
-      const servers = state.standings.isFlapping(url) ? flapping : steady
       servers.push({
         location: node.location,
         roomBytes: this.#nodeRoom(node, state.assigned),
         load: Math.floor((counts?.get(url) ?? 0) / disks) + this.#suspicion(url),
       })
     }
-    return { steady, flapping }
+    return servers
   }
 
   #suspicion(url: string): number {

@@ -1,5 +1,5 @@
 import type { VolumeId } from '../base/ids.ts'
-import { isStoreError, StoreError } from '../base/store-error.ts'
+import { StoreError } from '../base/store-error.ts'
 import type { ChooseTargetRequest, NextMove, VolumeFacts } from '../net/jobs-api.ts'
 import type { NodeLocation } from '../net/master-api.ts'
 import type { ChooseShardsRequest, ShardMove, ShardPlace } from '../net/stripe-facts.ts'
@@ -7,7 +7,7 @@ import type { Random } from '../runtime/random.ts'
 import { isBad } from './assess.ts'
 import { isCoded } from './assess-stripe.ts'
 import { chooseTarget, unmetPlacement } from './placement.ts'
-import type { Steadiness } from './placement-servers.ts'
+import { isFull, type Steadiness, steadyFirst } from './placement-servers.ts'
 import { type BalanceVolume, planNextMove } from './rebalance-plan.ts'
 import type { RepairView } from './repair-view.ts'
 import { ShardMovePlanner } from './shard-moves.ts'
@@ -198,20 +198,6 @@ export class NextMoves {
     if (this.shardMove(facts)?.from.url === url) return undefined
     const message = `no other server has room for the shards of volume ${facts.volumeId} at ${url}`
     return new StoreError('NO_WRITABLE_VOLUME', message)
-  }
-}
-
-function isFull(error: unknown): error is StoreError {
-  return isStoreError(error, 'PLACEMENT_IMPOSSIBLE', 'NO_WRITABLE_VOLUME')
-}
-
-/** With servers that come and go too often only if it cannot be without them. */
-function steadyFirst<Choice>(choose: (steadiness: Steadiness) => Choice): Choice {
-  try {
-    return choose('steady')
-  } catch (error) {
-    if (!isFull(error)) throw error
-    return choose('any')
   }
 }
 

@@ -1,3 +1,4 @@
+import { isStoreError, type StoreError } from '../base/store-error.ts'
 import { roomBytes } from './assigned-bytes.ts'
 import type { ClusterState } from './cluster-state.ts'
 import type { PlacementServer } from './placement.ts'
@@ -12,9 +13,25 @@ export function takesVolumes(state: ClusterState, node: NodeView): boolean {
 /** Whether servers that come and go too often are meant as well. */
 export type Steadiness = 'steady' | 'any'
 
-function isMeant(state: ClusterState, node: NodeView, steadiness: Steadiness): boolean {
+/** As `takesVolumes`, for servers of this kind. */
+export function isMeant(state: ClusterState, node: NodeView, steadiness: Steadiness): boolean {
   if (steadiness === 'steady') return takesVolumes(state, node)
   return node.state === 'up' && !state.standings.isDraining(node.location.url)
+}
+
+/** Whether a choice failed for want of servers or of room on them. */
+export function isFull(error: unknown): error is StoreError {
+  return isStoreError(error, 'PLACEMENT_IMPOSSIBLE', 'NO_WRITABLE_VOLUME')
+}
+
+/** With servers that come and go too often only if it cannot be without them. */
+export function steadyFirst<Choice>(choose: (steadiness: Steadiness) => Choice): Choice {
+  try {
+    return choose('steady')
+  } catch (error) {
+    if (!isFull(error)) throw error
+    return choose('any')
+  }
 }
 
 /**

@@ -175,9 +175,23 @@ async function runScene(kind: JobKind, phase: string, scene: Scene, target: JobT
   return wasKilled
 }
 
+/** After it something else counts, or is gone; `npm run repair:all` takes every phase. */
+const COMMITS: readonly string[] = [
+  'caught-up',
+  'joined',
+  'switched',
+  'moved',
+  'vacuumed',
+  'renewed',
+  'recorded',
+]
+const IS_ALL = process.env['HAYLOFT_REPAIR_LANE'] === 'all'
+
 describe('a worker killed at a phase leaves the old state or the new one, for another to end', () => {
   const cases = Object.entries(PREPARE).flatMap(([kind, ways]) =>
-    JOB_PHASES[kind as JobKind].map((phase) => ({ kind: kind as JobKind, phase, ways })),
+    JOB_PHASES[kind as JobKind]
+      .filter((phase) => IS_ALL || COMMITS.includes(phase))
+      .map((phase) => ({ kind: kind as JobKind, phase, ways })),
   )
   test.each(cases)('$kind at "$phase"', async ({ kind, phase, ways }) => {
     for (const prepare of ways) {
@@ -197,7 +211,7 @@ describe('a worker killed at a phase leaves the old state or the new one, for an
   })
 
   // Together, since each has to wait until its files have expired.
-  test('expire at each phase', async () => {
+  test.runIf(IS_ALL)('expire at each phase', async () => {
     const expiring = await Promise.all(
       JOB_PHASES.expire.map(async (phase) => ({
         phase,

@@ -12,7 +12,7 @@ import { openTempDirectory } from '../support/temp-directory.ts'
 
 const HOSTS = 4
 const COPIES = 3
-const FILES = 2000
+const FILES = 1000
 
 const unsupported = NetNamespaces.supported()
 
@@ -58,7 +58,7 @@ test.skipIf(skipLoudly('a one-way network cut between two servers', unsupported)
     await sleep(1000)
     load.resetGap()
     hosts.cut(0, 1)
-    await sleep(15_000)
+    await sleep(12_000)
     expect(load.longestWriteGapMs).toBeLessThan(10_000)
     await load.stop()
     console.log(`cut: ${load.summary}`)

@@ -12,9 +12,10 @@ import { openTempDirectory } from '../support/temp-directory.ts'
 import { Tmpfs } from '../support/tmpfs.ts'
 
 /** `npm run repair:all` takes more, and kills every server. */
-const FILES = Number(process.env['HAYLOFT_REPAIR_FILES'] ?? 4_000)
+const IS_ALL = process.env['HAYLOFT_REPAIR_LANE'] === 'all'
+const FILES = IS_ALL ? 20_000 : 3_000
 /** The numbers of the servers to be killed, one after the other. */
-const KILLED = (process.env['HAYLOFT_REPAIR_KILLED'] ?? '1').split(',').map(Number)
+const KILLED = IS_ALL ? [0, 1, 2, 3, 4, 5] : [1]
 const SERVERS = 6
 const COPIES = 3
 const MIB = 2 ** 20

@@ -58,6 +58,18 @@ export const CLUSTER_LIMITS = {
     reason: 'about 30 MB of the names that are asked for most',
     atLimit: 'the name that was not asked for longest is read from the store next time',
   },
+  objectCacheMax: {
+    value: 100_000,
+    unit: 'objects',
+    reason: 'about 100 MB of what is known of the objects that are asked for most',
+    atLimit: 'the object that was not asked for longest is read from the store next time',
+  },
+  bucketCacheMax: {
+    value: 10_000,
+    unit: 'buckets',
+    reason: 'about 10 MB, more only where buckets have long policies',
+    atLimit: 'the bucket that was not asked for longest is read from the store next time',
+  },
   nameWritersMax: {
     value: 4096,
     unit: 'calls',

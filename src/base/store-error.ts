@@ -54,6 +54,10 @@ export const ERROR_CODES = {
   NODE_NOT_FOUND: 'no data centre, rack or server has this name',
   NAME_INVALID: 'this cannot be the name of a file',
   NAME_NOT_FOUND: 'no file has this name',
+  USER_NOT_FOUND: 'no user of S3 has this name',
+  USER_EXISTS: 'a user of S3 has this name or this email address already',
+  ACCESS_KEY_NOT_FOUND: 'no user of S3 has this access key',
+  ACCESS_KEY_EXISTS: 'this access key is there already',
   REQUEST_INVALID: 'the request cannot be understood',
   ROUTE_NOT_FOUND: 'nothing answers at this path',
   METHOD_NOT_ALLOWED: 'this path does not answer this method',
@@ -68,6 +72,15 @@ export const ERROR_CODES = {
   JOB_LEASE_LOST: 'the worker was silent for too long; the job belongs to another one now',
   VOLUME_CHANGED: 'the volume is not what the command was conditional on; nothing was changed',
   METADATA_CONFLICT: 'a row is not what the change was conditional on; nothing was changed',
+  BUCKET_NOT_FOUND: 'no bucket has this name',
+  BUCKET_EXISTS: 'a bucket with this name is already there',
+  BUCKET_NOT_EMPTY: 'the bucket still has objects, versions or uploads',
+  OBJECT_NOT_FOUND: 'no object, or no version of it, is there under this name',
+  OBJECT_LOCKED: 'a retention or a legal hold keeps this version',
+  UPLOAD_NOT_FOUND: 'no multipart upload has this id; it may be completed or aborted',
+  PART_INVALID: 'a part of the upload is not there, or is not the one that was meant',
+  PRECONDITION_FAILED: 'the object is not what the change was conditional on',
+  QUOTA_EXCEEDED: 'the bucket has no room for this within its quota',
 } as const
 
 export type ErrorCode = keyof typeof ERROR_CODES

@@ -9,12 +9,15 @@ import {
   decodeIntent,
   encodeIntent,
   fileIdTextOfIntent,
+  INTENT_KEYS_END,
   INTENT_KEYS_START,
   intentKey,
   intentKeyStart,
   ownerKey,
 } from './named-file-record.ts'
 import type { DeleteFile } from './named-files.ts'
+import type { DroppedPage, ListDroppedRequest } from './namespace-api.ts'
+import { checkLimit } from './page.ts'
 
 export interface DeleteIntentsParts {
   readonly store: MetadataStore
@@ -145,6 +148,23 @@ export class DeleteIntents implements AsyncDisposable {
     const kept = { key: UNREADABLE_PREFIX + row.key, value: row.value }
     await this.#parts.store.commit({ puts: [kept], deletes: [row.key] }, signal)
   }
+}
+
+/** @throws {StoreError} REQUEST_INVALID: the page. The errors of the store. */
+export async function listDropped(
+  store: MetadataStore,
+  { after, limit }: ListDroppedRequest,
+  signal: AbortSignal,
+): Promise<DroppedPage> {
+  checkLimit(limit)
+  const gte = after > INTENT_KEYS_START ? `${after}\0` : INTENT_KEYS_START
+  const fileIds: string[] = []
+  let next: string | undefined
+  for await (const { key } of store.scan({ gte, lt: INTENT_KEYS_END, limit }, signal)) {
+    fileIds.push(fileIdTextOfIntent(key))
+    next = key
+  }
+  return { fileIds, next: fileIds.length === limit ? next : undefined }
 }
 
 function readIntent(row: MetadataRow): Intent | undefined {

@@ -25,6 +25,7 @@ const INTENT_PREFIX = 'name-intents/'
 export const NAME_KEYS_END = 'names0'
 
 export const INTENT_KEYS_START = INTENT_PREFIX
+export const INTENT_KEYS_END = 'name-intents0'
 
 export function nameKey(name: string): string {
   return NAME_PREFIX + name

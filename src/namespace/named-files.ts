@@ -1,8 +1,7 @@
-import { LRUCache } from 'lru-cache'
 import { type FileId, formatFileId } from '../base/file-id.ts'
 import { LIMITS } from '../base/limits.ts'
-import { isStoreError, quote, StoreError } from '../base/store-error.ts'
-import type { MetadataBatch, MetadataStore } from '../metadata/metadata-store.ts'
+import { quote, StoreError } from '../base/store-error.ts'
+import type { MetadataStore } from '../metadata/metadata-store.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { KeyedMutex } from '../runtime/keyed-mutex.ts'
 import type { Logger } from '../runtime/logger.ts'
@@ -10,16 +9,18 @@ import { DeleteIntents } from './delete-intents.ts'
 import { parseFileName } from './file-name.ts'
 import {
   decodeNamedFile,
-  encodeIntent,
   encodeNamedFile,
   encodeOwner,
-  intentKey,
   NAME_KEYS_END,
   type NamedFile,
   nameKey,
   nameOfKey,
   ownerKey,
 } from './named-file-record.ts'
+import { checkLimit } from './page.ts'
+import { RowCache } from './row-cache.ts'
+import { type Plan, RowChanges, RowCommits } from './row-changes.ts'
+import { compareUtf8 } from './utf8-order.ts'
 
 /** Deletes the needle of a file on every server that holds it. Runs again after a failure. */
 export type DeleteFile = (fileId: FileId, signal: AbortSignal) => Promise<void>
@@ -46,9 +47,6 @@ export interface NamedFilesPage {
   readonly limit: number
 }
 
-/** Tries of one change that others got ahead of: more than one process would be needed for two. */
-const CHANGE_TRIES_MAX = 8
-
 /**
  * Which file a name means. Each change is one conditional batch of these rows:
  *
@@ -67,9 +65,8 @@ export class NamedFiles implements AsyncDisposable {
   readonly #deleteDelayMs: number
   readonly #intents: DeleteIntents
   readonly #locks = new KeyedMutex<string>({ waitersMax: LIMITS.nameWritersMax.value })
-  readonly #cache = new LRUCache<string, NamedFile>({ max: LIMITS.nameCacheMax.value })
-  /** Reads under way: one that a change overtook is forgotten here, and must not be cached. */
-  readonly #reads = new Map<string, Promise<NamedFile | undefined>>()
+  readonly #commits: RowCommits
+  readonly #cache: RowCache<NamedFile>
   #isClosed = false
 
   private constructor(parts: NamedFilesParts, config: NamedFilesConfig) {
@@ -77,6 +74,8 @@ export class NamedFiles implements AsyncDisposable {
     this.#clock = parts.clock
     this.#deleteDelayMs = config.deleteDelayMs
     this.#intents = new DeleteIntents(parts)
+    this.#commits = new RowCommits(parts.store)
+    this.#cache = new RowCache({ commits: this.#commits }, { max: LIMITS.nameCacheMax.value })
   }
 
   /** Begins to delete what is due, also from before this start. The store stays the caller's. */
@@ -107,38 +106,29 @@ export class NamedFiles implements AsyncDisposable {
   ): Promise<NamedFile> {
     const name = parseFileName(file.name)
     const owned = ownerKey(file.fileId)
-    return await this.#change(
-      name,
-      async () => {
-        const [row, owner] = await this.#store.getMany([nameKey(name), owned], signal)
-        const before = row === undefined ? undefined : decodeNamedFile(name, row)
-        if (owner !== undefined) return { file: sameFile(before, file) }
-        const { fileId, dataBytes } = file
-        const linked = { name, fileId, dataBytes, modifiedAtMs: this.#clock.nowMs() }
-        const batch = {
-          puts: [
-            { key: nameKey(name), value: encodeNamedFile(linked) },
-            { key: owned, value: encodeOwner(name) },
-            ...(before === undefined ? [] : [this.#intentOf(before)]),
-          ],
-          conditions: [
-            { key: nameKey(name), value: row },
-            { key: owned, value: undefined },
-          ],
-        }
-        return { file: linked, batch }
-      },
-      signal,
-    )
+    const plan = async (changes: RowChanges) => {
+      const [row, owner] = await this.#store.getMany([nameKey(name), owned], signal)
+      const before = row === undefined ? undefined : decodeNamedFile(name, row)
+      if (owner !== undefined) return { result: sameFile(before, file) }
+      const { fileId, dataBytes } = file
+      const result = { name, fileId, dataBytes, modifiedAtMs: this.#clock.nowMs() }
+      changes.expect(nameKey(name), row)
+      changes.expect(owned, undefined)
+      changes.put(nameKey(name), encodeNamedFile(result))
+      changes.put(owned, encodeOwner(name))
+      if (before !== undefined) changes.dropFile(formatFileId(before.fileId), name)
+      return { result, changes }
+    }
+    return await this.#change(name, signal, plan, (linked) => this.#cache.set(name, linked))
   }
 
   /** @throws {StoreError} NAME_INVALID, NAME_NOT_FOUND. */
-  async resolve(name: string, signal: AbortSignal): Promise<NamedFile> {
+  async resolve(name: string, _signal: AbortSignal): Promise<NamedFile> {
     this.#checkOpen()
-    const cached = this.#cache.get(name)
+    const cached = this.#cache.peek(name)
     if (cached !== undefined) return cached
     parseFileName(name)
-    const file = await (this.#reads.get(name) ?? this.#read(name, signal))
+    const file = await this.#cache.get(name, () => this.#load(name))
     if (file === undefined) throw notFound(name)
     return file
   }
@@ -146,21 +136,15 @@ export class NamedFiles implements AsyncDisposable {
   /** @throws {StoreError} NAME_INVALID, NAME_NOT_FOUND; OVERLOADED; the errors of the store. */
   async unlink(name: string, signal: AbortSignal): Promise<NamedFile> {
     parseFileName(name)
-    return await this.#change(
-      name,
-      async () => {
-        const row = await this.#store.get(nameKey(name), signal)
-        if (row === undefined) throw notFound(name)
-        const file = decodeNamedFile(name, row)
-        const batch = {
-          puts: [this.#intentOf(file)],
-          deletes: [nameKey(name)],
-          conditions: [{ key: nameKey(name), value: row }],
-        }
-        return { file, batch, isUnlinked: true }
-      },
-      signal,
-    )
+    return await this.#change(name, signal, async (changes) => {
+      const row = await this.#store.get(nameKey(name), signal)
+      if (row === undefined) throw notFound(name)
+      const file = decodeNamedFile(name, row)
+      changes.expect(nameKey(name), row)
+      changes.delete(nameKey(name))
+      changes.dropFile(formatFileId(file.fileId), name)
+      return { result: file, changes }
+    })
   }
 
   /**
@@ -172,15 +156,12 @@ export class NamedFiles implements AsyncDisposable {
   async list(page: NamedFilesPage, signal: AbortSignal): Promise<readonly NamedFile[]> {
     this.#checkOpen()
     const { prefix, after, limit } = page
-    const limitMax = LIMITS.listNamesMax.value
-    if (!Number.isInteger(limit) || limit < 1 || limit > limitMax) {
-      throw new StoreError('REQUEST_INVALID', `a page of ${limit} names: 1 to ${limitMax}`)
-    }
+    checkLimit(limit)
     checkListText(prefix)
     checkListText(after)
     const files: NamedFile[] = []
     // The next name above any other is the same with a NUL added, which no name has.
-    const first = isBelow(after, prefix) || after === '' ? prefix : `${after}\0`
+    const first = compareUtf8(after, prefix) < 0 || after === '' ? prefix : `${after}\0`
     const range = { gte: nameKey(first), lt: NAME_KEYS_END, limit }
     for await (const row of this.#store.scan(range, signal)) {
       const name = nameOfKey(row.key)
@@ -196,61 +177,33 @@ export class NamedFiles implements AsyncDisposable {
     await this.#intents[Symbol.asyncDispose]()
   }
 
-  /**
-   * Commits what `plan` makes of the rows as they are now, and plans again if they changed
-   * meanwhile. Without a batch there is nothing to change.
-   */
   async #change(
     name: string,
-    plan: () => Promise<{ file: NamedFile; batch?: MetadataBatch; isUnlinked?: boolean }>,
     signal: AbortSignal,
+    plan: (changes: RowChanges) => Promise<Plan<NamedFile>>,
+    onDone?: (file: NamedFile) => void,
   ): Promise<NamedFile> {
     this.#checkOpen()
     using _lock = await this.#locks.acquire(name, signal)
-    for (let tries = 1; ; tries++) {
-      const { file, batch, isUnlinked = false } = await plan()
-      if (batch === undefined) return file
-      try {
-        await this.#store.commit(batch, signal)
-      } catch (error) {
-        // Whether it happened is not always known: what is cached may be out of date.
-        this.#forget(name)
-        if (!isStoreError(error, 'METADATA_CONFLICT')) throw error
-        if (tries < CHANGE_TRIES_MAX) continue
-        const message = `${quote(name)} was changed by others ${tries} times`
-        throw new StoreError('OVERLOADED', message, { cause: error })
-      }
-      this.#forget(name)
-      if (!isUnlinked) this.#cache.set(name, file)
-      return file
-    }
+    const planned = () => plan(new RowChanges(this.#clock.nowMs() + this.#deleteDelayMs))
+    const result = await this.#commit(name, planned, signal)
+    onDone?.(result)
+    return result
   }
 
-  #forget(name: string): void {
-    this.#cache.delete(name)
-    this.#reads.delete(name)
+  async #commit(
+    name: string,
+    plan: () => Promise<Plan<NamedFile>>,
+    signal: AbortSignal,
+  ): Promise<NamedFile> {
+    using _change = this.#cache.change(name)
+    return (await this.#commits.commit(plan, signal)).result
   }
 
-  /** One read for all who ask meanwhile; so no caller's signal can end it. */
-  #read(name: string, signal: AbortSignal): Promise<NamedFile | undefined> {
-    const reading = this.#store
-      .get(nameKey(name), signal)
-      .then((row) => (row === undefined ? undefined : decodeNamedFile(name, row)))
-    this.#reads.set(name, reading)
-    const isCurrent = () => this.#reads.get(name) === reading
-    return reading
-      .then((file) => {
-        if (file !== undefined && isCurrent()) this.#cache.set(name, file)
-        return file
-      })
-      .finally(() => {
-        if (isCurrent()) this.#reads.delete(name)
-      })
-  }
-
-  #intentOf(file: NamedFile): { readonly key: string; readonly value: Uint8Array } {
-    const key = intentKey(this.#clock.nowMs() + this.#deleteDelayMs, file.fileId)
-    return { key, value: encodeIntent(0) }
+  async #load(name: string): Promise<NamedFile | undefined> {
+    // One read serves all who ask meanwhile: no caller's signal may end it.
+    const row = await this.#store.get(nameKey(name), new AbortController().signal)
+    return row && decodeNamedFile(name, row)
   }
 
   #checkOpen(): void {
@@ -276,10 +229,6 @@ function checkListText(text: string): void {
   if (/\p{Surrogate}/u.test(text) || Buffer.byteLength(text) > bytesMax) {
     throw new StoreError('REQUEST_INVALID', `${quote(text)} is not text of ${bytesMax} bytes`)
   }
-}
-
-function isBelow(a: string, b: string): boolean {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b)) < 0
 }
 
 function notFound(name: string): StoreError {

@@ -61,6 +61,10 @@ export const RETRY = {
   NODE_NOT_FOUND: 'never', // The request is wrong.
   NAME_INVALID: 'never', // The request is wrong.
   NAME_NOT_FOUND: 'never', // The master is the only one who knows names.
+  USER_NOT_FOUND: 'never', // The master is the only one who knows users.
+  USER_EXISTS: 'never', // It will still exist.
+  ACCESS_KEY_NOT_FOUND: 'never', // The master is the only one who knows keys.
+  ACCESS_KEY_EXISTS: 'never', // It will still exist.
   REQUEST_INVALID: 'never', // The request is wrong.
   ROUTE_NOT_FOUND: 'never', // The request is wrong.
   METHOD_NOT_ALLOWED: 'never', // The request is wrong.
@@ -75,6 +79,15 @@ export const RETRY = {
   JOB_LEASE_LOST: 'never', // Another worker goes on with it.
   VOLUME_CHANGED: 'never', // Whoever gave the command has to look again first.
   METADATA_CONFLICT: 'never', // Whoever made the condition has to look again first.
+  BUCKET_NOT_FOUND: 'never', // It will not appear by itself.
+  BUCKET_EXISTS: 'never', // It will not go by itself.
+  BUCKET_NOT_EMPTY: 'never', // Its objects will not go by themselves.
+  OBJECT_NOT_FOUND: 'never', // It will not appear by itself.
+  OBJECT_LOCKED: 'never', // It is kept for days or for ever.
+  UPLOAD_NOT_FOUND: 'never', // It will not appear by itself.
+  PART_INVALID: 'never', // The parts are what they are.
+  PRECONDITION_FAILED: 'never', // The caller has to look again first.
+  QUOTA_EXCEEDED: 'never', // There is no more room than before.
 } as const satisfies Record<ErrorCode, RetryAdvice>
 
 export interface RetryOptions {

@@ -55,3 +55,16 @@ test('a corrupt row of a block gives no numbers', async () => {
   const block = coordinator.allocateBlock('x', 1, 0n, never)
   await expect(block).rejects.toMatchObject({ code: 'METADATA_CORRUPT' })
 })
+
+test.each([
+  [5, 6],
+  [1_700_000_000, 1_700_000_001],
+])('metadata made anew goes on with the cluster id, and above epoch %d', async (epoch, next) => {
+  const store = new MemoryStore()
+  const clusterId = '0123456789abcdef'.repeat(2)
+  const lost = { clusterId, epoch }
+  const first = await LevelCoordinator.open(parts(store), { address: 'a', lost }, never)
+  expect([first.clusterId, first.epoch]).toEqual([clusterId, next])
+  const second = await LevelCoordinator.open(parts(store), { address: 'a' }, never)
+  expect([second.clusterId, second.epoch]).toEqual([clusterId, next + 1])
+})

@@ -23,6 +23,12 @@ export interface LevelCoordinatorParts {
   readonly logger: Logger
 }
 
+export interface LevelCoordinatorConfig {
+  readonly address: string
+  /** Of the cluster whose metadata was lost, and is made anew: what its servers know. */
+  readonly lost?: { readonly clusterId: string | undefined; readonly epoch: number } | undefined
+}
+
 /**
  * One master that leads for as long as it runs, on a store that only one process can open.
  *
@@ -59,13 +65,16 @@ export class LevelCoordinator implements Coordinator {
    */
   static async open(
     parts: LevelCoordinatorParts,
-    config: { readonly address: string },
+    config: LevelCoordinatorConfig,
     signal: AbortSignal,
   ): Promise<LevelCoordinator> {
     const { store, random, logger } = parts
     const [idRow, epochRow] = await store.getMany([CLUSTER_ID_KEY, EPOCH_KEY], signal)
-    const clusterId = idRow === undefined ? newClusterId(random) : decodeClusterId(idRow)
-    const epoch = epochRow === undefined ? 1 : Number(decodeNumber(EPOCH_KEY, epochRow)) + 1
+    const { lost } = config
+    const freshId = () => lost?.clusterId ?? newClusterId(random)
+    const clusterId = idRow === undefined ? freshId() : decodeClusterId(idRow)
+    const before = epochRow === undefined ? 0n : decodeNumber(EPOCH_KEY, epochRow)
+    const epoch = Math.max(Number(before), lost?.epoch ?? 0) + 1
     await store.commit(
       {
         puts: [

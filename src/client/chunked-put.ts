@@ -4,7 +4,7 @@ import { StoreError } from '../base/store-error.ts'
 import { encodeChunkManifest, type ManifestChunk } from '../format/chunk-manifest.ts'
 import type { NeedleMetadata } from '../net/volume-api.ts'
 import type { Chunk } from './chunker.ts'
-import type { PutResult } from './client-api.ts'
+import type { PutOptions, PutResult } from './client-api.ts'
 import type { FileDeleter } from './file-deleter.ts'
 import type { LeaseLane } from './lease-lane.ts'
 import type { NeedleWriter } from './needle-writer.ts'
@@ -22,8 +22,25 @@ export interface ChunkedPutParts {
   readonly closing: AbortSignal
 }
 
+export interface ChunkedPutPlan {
+  readonly metadata: NeedleMetadata
+  /** Asked for when the last chunk is stored. */
+  readonly pairsAtEnd: PutOptions['pairsAtEnd']
+  /** Kept with each chunk. */
+  readonly chunkPairs: NeedleMetadata['pairs']
+}
+
 interface StoredChunk extends ManifestChunk {
   readonly fileId: FileId
+}
+
+/** The same with what was not known before the last byte was read. */
+export function withPairsAtEnd(
+  metadata: NeedleMetadata,
+  pairsAtEnd: PutOptions['pairsAtEnd'],
+): NeedleMetadata {
+  if (pairsAtEnd === undefined) return metadata
+  return { ...metadata, pairs: { ...metadata.pairs, ...pairsAtEnd() } }
 }
 
 /**
@@ -32,14 +49,14 @@ interface StoredChunk extends ManifestChunk {
  */
 export class ChunkedPut {
   readonly #parts: ChunkedPutParts
-  readonly #metadata: NeedleMetadata
+  readonly #plan: ChunkedPutPlan
   readonly #stored: StoredChunk[] = []
   readonly #underWay = new Set<Promise<void>>()
   #failure: { readonly error: unknown } | undefined
 
-  constructor(parts: ChunkedPutParts, metadata: NeedleMetadata) {
+  constructor(parts: ChunkedPutParts, plan: ChunkedPutPlan) {
     this.#parts = parts
-    this.#metadata = metadata
+    this.#plan = plan
   }
 
   /** @throws {StoreError} What a chunk or the manifest failed with. Or what the source threw. */
@@ -83,7 +100,7 @@ export class ChunkedPut {
 
   /** Never rejects: the first failure is kept for whoever goes on with the file. */
   async #store(chunk: Chunk, offsetBytes: number, index: number): Promise<void> {
-    const { lastModifiedS, ttl } = this.#metadata
+    const { lastModifiedS, ttl } = this.#plan.metadata
     const { laneOf, stopping, writer } = this.#parts
     // After a failed attempt, somebody may still be about to send from this memory.
     let isReusable = true
@@ -92,7 +109,7 @@ export class ChunkedPut {
     }
     try {
       const lane = laneOf(index)
-      const metadata = { lastModifiedS, ttl }
+      const metadata = { lastModifiedS, ttl, pairs: this.#plan.chunkPairs }
       const result = await writer.write(lane, chunk.bytes, metadata, stopping.signal, onFailure)
       const { sizeBytes } = result
       this.#stored.push({ fileId: parseFileId(result.fileId), offsetBytes, sizeBytes })
@@ -107,10 +124,11 @@ export class ChunkedPut {
 
   #storeManifest(sizeBytes: number): Promise<PutResult> {
     const { manifestLane, stopping, writer } = this.#parts
-    const { mime = '', name = '' } = this.#metadata
+    const told = withPairsAtEnd(this.#plan.metadata, this.#plan.pairsAtEnd)
+    const { mime = '', name = '' } = told
     const chunks = this.#stored.sort((a, b) => a.offsetBytes - b.offsetBytes)
     const bytes = encodeChunkManifest({ name, mime, sizeBytes, chunks })
-    const metadata = { ...this.#metadata, isChunkManifest: true }
+    const metadata = { ...told, isChunkManifest: true }
     return writer
       .write(manifestLane, bytes, metadata, stopping.signal)
       .then((result) => ({ ...result, sizeBytes }))

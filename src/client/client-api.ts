@@ -16,6 +16,13 @@ export interface PutOptions extends Abortable, PolicyOptions {
   readonly mime?: string | undefined
   /** Facts to keep with it; at most 64 KiB as JSON. */
   readonly pairs?: Readonly<Record<string, string>> | undefined
+  /**
+   * More of them, which are known only when the last byte was read: asked for once, before the file
+   * is there. What it throws, the put fails with.
+   */
+  readonly pairsAtEnd?: (() => Readonly<Record<string, string>>) | undefined
+  /** Facts to keep with each of its chunks or shards, if it has any; likewise. */
+  readonly chunkPairs?: Readonly<Record<string, string>> | undefined
   /** Like `3m`, `4h`, `5d`. The client's, unless given; empty: for ever. */
   readonly ttl?: string | undefined
   /** The client's, unless given. */

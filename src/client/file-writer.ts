@@ -5,9 +5,9 @@ import type { Clock } from '../runtime/clock.ts'
 import { Semaphore } from '../runtime/semaphore.ts'
 import { abortable } from './abortable-source.ts'
 import { BufferPool } from './buffer-pool.ts'
-import { ChunkedPut } from './chunked-put.ts'
+import { ChunkedPut, withPairsAtEnd } from './chunked-put.ts'
 import { type Chunk, chunksOfBytes, chunksOfStream } from './chunker.ts'
-import type { PutResult } from './client-api.ts'
+import type { PutOptions, PutResult } from './client-api.ts'
 import type { FileDeleter } from './file-deleter.ts'
 import type { LeaseLane } from './lease-lane.ts'
 import { type Layout, type LeasePool, NEEDLE_LEASES } from './lease-pool.ts'
@@ -34,6 +34,10 @@ export interface PutPlan {
   readonly lane: LeaseLane
   readonly layout: Layout
   readonly metadata: NeedleMetadata
+  /** Asked for when the last byte was read. */
+  readonly pairsAtEnd: PutOptions['pairsAtEnd']
+  /** Kept with each chunk or shard. */
+  readonly chunkPairs: NeedleMetadata['pairs']
   readonly chunkBytes: number
   /** Undefined: it is replicated. */
   readonly policy: ErasurePolicy | undefined
@@ -142,13 +146,14 @@ export class FileWriter implements Disposable {
     plan: PutPlan,
     signal: AbortSignal,
   ): Promise<PutResult> {
-    const { lane, metadata } = plan
+    const { lane, pairsAtEnd } = plan
     let isReusable = chunk !== undefined
     const onFailure = () => {
       isReusable = false
     }
     const bytes = chunk?.bytes ?? NO_BYTES
     try {
+      const metadata = withPairsAtEnd(plan.metadata, pairsAtEnd)
       return await this.#parts.writer.write(lane, bytes, metadata, signal, onFailure)
     } finally {
       chunk?.release(isReusable)
@@ -157,23 +162,23 @@ export class FileWriter implements Disposable {
 
   #chunkedPut(plan: PutPlan, stopping: AbortController): ChunkedPut {
     const { closing, deleter, leases, writer } = this.#parts
-    const { chunkBytes, lane, layout, metadata } = plan
+    const { chunkBytes, chunkPairs, lane, layout, metadata, pairsAtEnd } = plan
     const sizes = { idsMin: CHUNK_IDS_MIN, idsMax: CHUNK_IDS_MAX, dataBytes: chunkBytes }
     const laneOf = (index: number) =>
       leases.lane(layout, sizes, { number: index % LIMITS.chunksInFlightMax.value })
     const parts = { writer, deleter, laneOf, manifestLane: lane, stopping, closing }
-    return new ChunkedPut(parts, metadata)
+    return new ChunkedPut(parts, { metadata, pairsAtEnd, chunkPairs })
   }
 
   async #stripedPut(plan: CodedPlan, stopping: AbortController): Promise<StripedPut> {
     const { closing, deleter, leases, shards, topology, writer } = this.#parts
-    const { layout, metadata, policy } = plan
+    const { chunkPairs, layout, metadata, pairsAtEnd, policy } = plan
     const servers = await topology.servers(stopping.signal)
     const replication = survivingReplication(servers, policy.scheme.parityShards)
     const manifestLane = leases.lane({ ...layout, replication }, NEEDLE_LEASES)
     const slots = this.#stripeSlots
     const parts = { writer, shards, deleter, slots, manifestLane, stopping, closing }
-    return new StripedPut(parts, { policy, layout, metadata })
+    return new StripedPut(parts, { policy, layout, metadata, pairsAtEnd, chunkPairs })
   }
 
   #newPool(sizeBytes: number): BufferPool {

@@ -6,6 +6,7 @@ import { type Clock, systemClock } from '../runtime/clock.ts'
 import { DisposeStack } from '../runtime/dispose-stack.ts'
 import { type Logger, silentLogger } from '../runtime/logger.ts'
 import { cryptoRandom, type Random } from '../runtime/random.ts'
+import { withPairsAtEnd } from './chunked-put.ts'
 import type {
   Abortable,
   BatchOptions,
@@ -181,18 +182,22 @@ export class HayloftClient implements AsyncDisposable {
           ? LIMITS.chunkBytes.value
           : readChunkBytes(options.chunkBytes)
       const layout = this.#layoutFor(options)
-      const metadata = this.#metadataOf(options, layout)
+      const isWhole = bytes instanceof Uint8Array
+      const told = this.#metadataOf(options, layout)
+      const metadata = isWhole ? withPairsAtEnd(told, options.pairsAtEnd) : told
       const policy = this.#policyFor(options)
       const lane =
         layout === this.#layout
           ? this.#leases.defaultLane
           : this.#leases.lane(layout, NEEDLE_LEASES)
       const isCoded = policy !== undefined && isCodedWith(policy, bytes)
-      if (bytes instanceof Uint8Array && bytes.length <= chunkBytes && !isCoded) {
+      if (isWhole && bytes.length <= chunkBytes && !isCoded) {
         return this.#writer.write(lane, bytes, metadata, signal)
       }
-      const plan = { lane, layout, metadata, chunkBytes, policy: isCoded ? policy : undefined }
-      return this.#putLarge(bytes, plan, signal)
+      const { chunkPairs } = options
+      const pairsAtEnd = isWhole ? undefined : options.pairsAtEnd
+      const plan = { lane, layout, metadata, pairsAtEnd, chunkPairs, chunkBytes }
+      return this.#putLarge(bytes, { ...plan, policy: isCoded ? policy : undefined }, signal)
     } catch (error) {
       return Promise.reject(error)
     }

@@ -11,8 +11,9 @@ import {
 } from '../format/manifest-erasure.ts'
 import type { NeedleMetadata } from '../net/volume-api.ts'
 import type { Semaphore } from '../runtime/semaphore.ts'
+import { withPairsAtEnd } from './chunked-put.ts'
 import type { Chunk } from './chunker.ts'
-import type { PutResult } from './client-api.ts'
+import type { PutOptions, PutResult } from './client-api.ts'
 import type { FileDeleter } from './file-deleter.ts'
 import type { LeaseLane } from './lease-lane.ts'
 import type { Layout } from './lease-pool.ts'
@@ -38,6 +39,10 @@ export interface StripedPutPlan {
   readonly policy: ErasurePolicy
   readonly layout: Layout
   readonly metadata: NeedleMetadata
+  /** Asked for when the last stripe is stored. */
+  readonly pairsAtEnd: PutOptions['pairsAtEnd']
+  /** Kept with each shard. */
+  readonly chunkPairs: NeedleMetadata['pairs']
 }
 
 /** JSON of a chunk, of a checksum and of a parity shard, with the longest file ids and numbers. */
@@ -128,14 +133,14 @@ export class StripedPut {
   }
 
   async #storeShards(bytes: Uint8Array, onFailure: () => void): Promise<ManifestStripe> {
-    const { layout, metadata, policy } = this.#plan
+    const { chunkPairs, layout, metadata, policy } = this.#plan
     const { lastModifiedS, ttl } = metadata
     const { shards, shardBytes, sizeBytes } = await encodeStripe(bytes, policy.scheme)
     const work = {
       shards,
       placement: { ...policy, kept: [] },
       layout,
-      metadata: { lastModifiedS, ttl },
+      metadata: { lastModifiedS, ttl, pairs: chunkPairs },
       onStored: (fileId: FileId) => this.#stored.push(fileId),
       onFailure,
     }
@@ -148,7 +153,8 @@ export class StripedPut {
 
   async #storeManifest(): Promise<PutResult> {
     const { manifestLane, stopping, writer } = this.#parts
-    const { metadata, policy } = this.#plan
+    const { pairsAtEnd, policy } = this.#plan
+    const metadata = withPairsAtEnd(this.#plan.metadata, pairsAtEnd)
     const { scheme, spread } = policy
     const erasure = { scheme, spread, codec: OBJECT_CODEC_ID, stripes: this.#stripes }
     const { bytes, sizeBytes } = stripedManifest(erasure, metadata)

@@ -7,7 +7,9 @@ import { LIMITS } from '../base/limits.ts'
 import { parseReplicaPlacement, type ReplicaPlacement } from '../base/replica-placement.ts'
 import { quote, StoreError } from '../base/store-error.ts'
 import { MIB, parseBytes } from '../base/units.ts'
+import { parseAccessKeyId, parseSecretKey } from '../namespace/user-record.ts'
 import type { TlsKeys } from '../net/tls.ts'
+import type { RootKey } from './open-users.ts'
 import { STRATEGY_NAMES, type StrategyName } from './strategies.ts'
 
 /** When volumes are made, and how many. */
@@ -97,6 +99,8 @@ export interface MasterConfig {
   readonly needsReadTokens: boolean
   /** Undefined: the one in `dir`, made there at the first start. */
   readonly secret: Buffer | undefined
+  /** An access key that the root user of S3 has beside its others. */
+  readonly rootKey: RootKey | undefined
   /** Undefined: in the clear. */
   readonly tls: TlsKeys | undefined
   /** While another master uses the directory, wait for it to be gone instead of failing. */
@@ -121,6 +125,8 @@ export interface RawMasterConfig {
   readonly needsWriteTokens?: boolean | undefined
   readonly needsReadTokens?: boolean | undefined
   readonly secret?: Buffer | undefined
+  readonly rootAccessKey?: string | undefined
+  readonly rootSecretKey?: string | undefined
   readonly tls?: TlsKeys | undefined
   readonly standby?: boolean | undefined
   readonly growth?: Readonly<Partial<Record<keyof GrowthConfig, number | string>>> | undefined
@@ -166,9 +172,26 @@ export function readMasterConfig(raw: RawMasterConfig): MasterConfig {
     needsWriteTokens: flag('needsWriteTokens', raw.needsWriteTokens),
     needsReadTokens: flag('needsReadTokens', raw.needsReadTokens),
     secret: raw.secret,
+    rootKey: readRootKey(raw),
     tls: raw.tls,
     isStandby: flag('standby', raw.standby),
   })
+}
+
+function readRootKey(raw: RawMasterConfig): RootKey | undefined {
+  const { rootAccessKey: accessKeyId, rootSecretKey: secret } = raw
+  if (accessKeyId === undefined && secret === undefined) return undefined
+  try {
+    return {
+      accessKeyId: parseAccessKeyId(accessKeyId ?? ''),
+      secret: parseSecretKey(secret ?? ''),
+    }
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : ''
+    // The secret is not shown.
+    const message = `rootAccessKey and rootSecretKey must be an access key with its secret: ${why}`
+    throw new StoreError('CONFIG_INVALID', message, { cause })
+  }
 }
 
 function readGrowth(raw: NonNullable<RawMasterConfig['growth']>): GrowthConfig {

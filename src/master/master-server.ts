@@ -9,6 +9,8 @@ import { GrpcServer } from '../net/grpc-server.ts'
 import { type HttpHandler, HttpServer } from '../net/http-server.ts'
 import { jobsService } from '../net/serve-jobs.ts'
 import { masterService } from '../net/serve-master.ts'
+import { usersService } from '../net/serve-users.ts'
+import type { UsersApi } from '../net/users-api.ts'
 import type { ConnectVolume } from '../net/volume-api.ts'
 import { VolumeConnections } from '../net/volume-connections.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -21,6 +23,8 @@ import type { MasterConfig } from './config.ts'
 import { masterHttpHandler } from './http-handler.ts'
 import { Master } from './master.ts'
 import { registerMasterMetrics } from './master-metrics.ts'
+import { openUsers } from './open-users.ts'
+import { namespaceService } from './serve-namespace.ts'
 
 export interface MasterServerParts {
   readonly disk: Disk
@@ -31,6 +35,8 @@ export interface MasterServerParts {
   readonly connect?: ConnectVolume | undefined
   /** Of this program, for whoever asks. */
   readonly version?: string | undefined
+  /** Throws a `StoreError` for what is no policy of a user. Undefined: any JSON object is one. */
+  readonly checkPolicy?: ((policy: string) => void) | undefined
 }
 
 export interface MasterLocation {
@@ -49,6 +55,7 @@ const STANDBY_POLL_MS = 250
 
 interface Opened {
   readonly master: Master
+  readonly users: UsersApi
   readonly metrics: Metrics
   readonly secret: Buffer
   readonly http: HttpServer
@@ -61,6 +68,8 @@ interface Opened {
  */
 export class MasterServer implements AsyncDisposable {
   readonly api: Master
+  /** Of S3, and their keys. */
+  readonly users: UsersApi
   readonly location: MasterLocation
   readonly metrics: Metrics
   /** Shared by all servers of the cluster. */
@@ -74,6 +83,7 @@ export class MasterServer implements AsyncDisposable {
 
   private constructor(config: MasterConfig, opened: Opened, owned: DisposeStack) {
     this.api = opened.master
+    this.users = opened.users
     this.metrics = opened.metrics
     this.secret = opened.secret
     this.secretFile = join(config.dir, CLUSTER_SECRET_FILE)
@@ -117,6 +127,7 @@ export class MasterServer implements AsyncDisposable {
         signal,
       ),
     )
+    const users = await openUsers({ ...parts, store, coordinator }, config, signal)
     const connect =
       parts.connect ??
       opening.use(await VolumeConnections.open(parts, { secret, tls: config.tls })).connect
@@ -138,7 +149,12 @@ export class MasterServer implements AsyncDisposable {
         {
           host: config.host,
           port: config.grpcPort,
-          services: [masterService(master), jobsService(master.jobs)],
+          services: [
+            masterService(master),
+            jobsService(master.jobs),
+            usersService(users),
+            namespaceService(master.namespace),
+          ],
         },
       ),
     )
@@ -155,7 +171,7 @@ export class MasterServer implements AsyncDisposable {
       },
       httpConfig(config, grpc.address.port),
     )
-    const opened = { master, metrics, secret, http, grpc }
+    const opened = { master, users, metrics, secret, http, grpc }
     const server = new MasterServer(config, opened, opening.move())
     logger.info('master.open', { ...server.location, epoch: coordinator.epoch })
     return server

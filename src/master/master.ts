@@ -6,6 +6,8 @@ import { deleteFile } from '../jobs/delete-file.ts'
 import type { Coordinator } from '../metadata/coordinator.ts'
 import type { MetadataStore } from '../metadata/metadata-store.ts'
 import { NamedFiles } from '../namespace/named-files.ts'
+import { Namespace } from '../namespace/namespace.ts'
+import type { NamespaceApi } from '../namespace/namespace-api.ts'
 import type { JobsApi } from '../net/jobs-api.ts'
 import type {
   AssignRequest,
@@ -41,6 +43,7 @@ import { schemeOf } from './erasure-policy.ts'
 import { Growth } from './growth.ts'
 import { GrowthAhead } from './growth-ahead.ts'
 import type { KnownNodes } from './known-nodes.ts'
+import { LeadingStore } from './leading-store.ts'
 import type { MasterGauges } from './master-metrics.ts'
 import { Membership } from './membership.ts'
 import { openRepair, type Repair } from './repair.ts'
@@ -68,7 +71,7 @@ export interface MasterParts {
 
 export type MasterOptions = Omit<
   MasterConfig,
-  'dir' | 'host' | 'port' | 'grpcPort' | 'publicHost' | 'secret' | 'tls' | 'isStandby'
+  'dir' | 'host' | 'port' | 'grpcPort' | 'publicHost' | 'secret' | 'rootKey' | 'tls' | 'isStandby'
 >
 
 /** What a needle's bytes outlive their name by: readers that were just sent to them finish. */
@@ -88,6 +91,7 @@ interface Pieces extends Cluster {
   readonly membership: Membership
   readonly assigner: Assigner
   readonly names: NamedFiles
+  readonly namespace: Namespace
 }
 
 /**
@@ -140,6 +144,11 @@ export class Master implements MasterApi, AsyncDisposable {
   /** Jobs, what they work with, and how safe everything is. */
   get jobs(): JobsApi {
     return this.#repair.desk
+  }
+
+  /** Buckets and objects. */
+  get namespace(): NamespaceApi {
+    return this.#pieces.namespace
   }
 
   get gauges(): MasterGauges {
@@ -312,7 +321,12 @@ async function openPieces(
       { deleteDelayMs: DELETE_DELAY_MS },
     ),
   )
-  return { ...cluster, growth, ahead, deletes, membership, assigner, names }
+  // Its files are deleted with those of names: the intents are the same rows.
+  const namespace = new Namespace(
+    { store: new LeadingStore(parts.store, coordinator), clock, random },
+    { deleteDelayMs: DELETE_DELAY_MS },
+  )
+  return { ...cluster, growth, ahead, deletes, membership, assigner, names, namespace }
 }
 
 function* upNodes(state: ClusterState) {

@@ -2,14 +2,14 @@ import { hkdfSync } from 'node:crypto'
 import { join } from 'node:path'
 import { assert } from '../base/assert.ts'
 import { StoreError } from '../base/store-error.ts'
-import { type Disk, readFile, unlinkIfThere, writeFully } from '../runtime/disk.ts'
+import type { Disk } from '../runtime/disk.ts'
 import type { Random } from '../runtime/random.ts'
+import { ensureSecretFile, readSecretFile, SECRET_BYTES } from '../runtime/secret-file.ts'
 
 export const CLUSTER_SECRET_FILE = 'cluster.secret'
-export const CLUSTER_SECRET_BYTES = 32
+export const CLUSTER_SECRET_BYTES = SECRET_BYTES
 
-/** 64 digits and a line end, and patience for editors that add blanks. */
-const FILE_BYTES_MAX = 1024
+const WHAT = 'cluster secret'
 
 /**
  * The secret that all servers of a cluster share: 64 hex digits in a file.
@@ -18,17 +18,7 @@ const FILE_BYTES_MAX = 1024
  * content is not in the message.
  */
 export async function readClusterSecret(disk: Disk, path: string): Promise<Buffer> {
-  let bytes: Buffer
-  try {
-    bytes = await readFile(disk, path, FILE_BYTES_MAX)
-  } catch (cause) {
-    throw new StoreError('CONFIG_INVALID', `no cluster secret can be read from ${path}`, { cause })
-  }
-  const text = bytes.toString('latin1').trim()
-  if (!/^[0-9a-f]{64}$/i.test(text)) {
-    throw new StoreError('CONFIG_INVALID', `${path} does not hold 64 hex digits`)
-  }
-  return Buffer.from(text, 'hex')
+  return onlyOne(await readSecretFile(disk, path, WHAT), path)
 }
 
 /**
@@ -43,19 +33,13 @@ export async function ensureClusterSecret(
   directory: string,
 ): Promise<Buffer> {
   const path = join(directory, CLUSTER_SECRET_FILE)
-  if ((await disk.stat(path)) !== undefined) return readClusterSecret(disk, path)
-  const secret = Buffer.alloc(CLUSTER_SECRET_BYTES)
-  for (let at = 0; at < secret.length; at += 4) secret.writeUInt32LE(random.u32(), at)
-  const draft = `${path}.tmp`
-  await unlinkIfThere(disk, draft)
-  {
-    await using file = await disk.open(draft, 'create-private')
-    await writeFully(file, [Buffer.from(`${secret.toString('hex')}\n`)], 0)
-    await file.datasync()
-  }
-  await disk.rename(draft, path)
-  await disk.syncDirectory(directory)
-  return secret
+  return onlyOne(await ensureSecretFile({ disk, random }, path, WHAT), path)
+}
+
+function onlyOne(secrets: readonly Buffer[], path: string): Buffer {
+  const [secret, second] = secrets
+  if (secret !== undefined && second === undefined) return secret
+  throw new StoreError('CONFIG_INVALID', `${path} does not hold one secret of 64 hex digits`)
 }
 
 /** A key for one purpose. Who learns it learns neither the secret nor another key. */

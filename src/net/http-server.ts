@@ -1,4 +1,10 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+  STATUS_CODES,
+} from 'node:http'
 import { createServer as createListener, type Server as Listener, type Socket } from 'node:net'
 import { assert } from '../base/assert.ts'
 import { LIMITS } from '../base/limits.ts'
@@ -15,8 +21,23 @@ export interface HttpServerParts {
   readonly handler: HttpHandler
   /** Answers plain requests before the handler sees them, in the same words. */
   readonly fast?: FastResponder
+  /** How to tell that a request was no HTTP; as JSON unless given. */
+  readonly refuse?: (refusal: HttpRefusal) => RefusalBody
   readonly logger: Logger
   readonly clock: Clock
+}
+
+/** What was wrong with something that is not even a request. */
+export interface HttpRefusal {
+  readonly status: number
+  readonly message: string
+}
+
+export interface RefusalBody {
+  readonly contentType: string
+  /** Beside those that every refusal has. */
+  readonly headers?: Readonly<Record<string, string>>
+  readonly text: string
 }
 
 export interface HttpServerOptions {
@@ -26,6 +47,8 @@ export interface HttpServerOptions {
   readonly connectionsMax?: number
   /** How long headers may take. */
   readonly headersMs?: number
+  /** Whatever a client expects is let pass, not only `100-continue`. */
+  readonly takesAnyExpectation?: boolean
   /** A listening descriptor shared with other threads, instead of `host` and `port`. */
   readonly fd?: number
 }
@@ -95,7 +118,9 @@ export class HttpServer implements AsyncDisposable {
     const connections = new Map<Socket, Connection>()
     const state = { isClosing: false }
     const headersMs = options.headersMs ?? HEADERS_TIMEOUT_MS
-    const server = makeServer(parts, connections, state, headersMs)
+    const { takesAnyExpectation = false } = options
+    const rules = { headersMs, takesAnyExpectation }
+    const server = makeServer(parts, connections, state, rules)
     const takeOver = (socket: Socket): void => {
       connections.set(socket, newConnection(clock, undefined))
       server.emit('connection', socket)
@@ -204,7 +229,7 @@ function makeServer(
   parts: HttpServerParts,
   connections: Map<Socket, Connection>,
   state: { readonly isClosing: boolean },
-  headersMs: number,
+  { headersMs, takesAnyExpectation }: { headersMs: number; takesAnyExpectation: boolean },
 ): Server {
   const server = createServer({
     headersTimeout: headersMs,
@@ -219,12 +244,13 @@ function makeServer(
     awaitContinue(req, res)
     onRequest(req, res)
   })
-  server.on('checkExpectation', (_req, res: ServerResponse) => {
+  server.on('checkExpectation', (req: IncomingMessage, res: ServerResponse) => {
+    if (takesAnyExpectation) return onRequest(req, res)
     const error = new StoreError('REQUEST_INVALID', 'nothing but 100-continue can be expected')
     sendError(res, error, { status: 417 })
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
-    refuse(error, socket, connections.get(socket)?.res)
+    refuse(error, socket, connections.get(socket)?.res, parts.refuse ?? jsonRefusal)
   })
   return server
 }
@@ -291,20 +317,15 @@ function bytesTaken(socket: Socket): number {
   return socket.bytesWritten - socket.writableLength
 }
 
-interface Refusal {
-  readonly status: string
-  readonly message: string
-}
+const MALFORMED: HttpRefusal = { status: 400, message: 'the request is not HTTP' }
 
-const MALFORMED: Refusal = { status: '400 Bad Request', message: 'the request is not HTTP' }
-
-const REFUSALS: Readonly<Record<string, Refusal>> = {
+const REFUSALS: Readonly<Record<string, HttpRefusal>> = {
   HPE_HEADER_OVERFLOW: {
-    status: '431 Request Header Fields Too Large',
+    status: 431,
     message: `the headers have more than ${LIMITS.httpHeaderBytesMax.value} bytes`,
   },
   ERR_HTTP_REQUEST_TIMEOUT: {
-    status: '408 Request Timeout',
+    status: 408,
     message: 'the headers did not arrive in time',
   },
 }
@@ -314,19 +335,30 @@ function refuse(
   error: NodeJS.ErrnoException,
   socket: Socket,
   last: ServerResponse | undefined,
+  bodyOf: (refusal: HttpRefusal) => RefusalBody,
 ): void {
   const isAnswering = last !== undefined && !last.writableFinished
   if (error.code === 'ECONNRESET' || !socket.writable || isAnswering) {
     socket.destroy()
     return
   }
-  const { status, message } = REFUSALS[error.code ?? ''] ?? MALFORMED
-  const body = JSON.stringify({ error: message, code: 'REQUEST_INVALID' })
-  socket.write(
-    `HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\n` +
-      `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
-  )
+  const refusal = REFUSALS[error.code ?? ''] ?? MALFORMED
+  const { contentType, headers = {}, text } = bodyOf(refusal)
+  const all = {
+    'Content-Type': contentType,
+    ...headers,
+    'Content-Length': Buffer.byteLength(text),
+    Connection: 'close',
+  }
+  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`)
+  const { status } = refusal
+  socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${text}`)
   socket.destroySoon()
+}
+
+function jsonRefusal({ message }: HttpRefusal): RefusalBody {
+  const text = JSON.stringify({ error: message, code: 'REQUEST_INVALID' })
+  return { contentType: 'application/json; charset=utf-8', text }
 }
 
 function listen(server: Listener, options: HttpServerOptions): Promise<void> {

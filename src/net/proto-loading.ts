@@ -25,6 +25,8 @@ export const PROTO_PACKAGE: PackageDefinition = loadSync(
     'hayloft/v1/volume.proto',
     'hayloft/v1/jobs.proto',
     'hayloft/v1/shards.proto',
+    'hayloft/v1/users.proto',
+    'hayloft/v1/namespace.proto',
   ],
   {
     includeDirs: [PROTO_DIRECTORY],
@@ -40,11 +42,15 @@ export const MASTER_SERVICE = 'hayloft.v1.Master'
 export const VOLUME_SERVICE = 'hayloft.v1.Volume'
 export const JOBS_SERVICE = 'hayloft.v1.Jobs'
 export const SHARDS_SERVICE = 'hayloft.v1.Shards'
+export const USERS_SERVICE = 'hayloft.v1.Users'
+export const NAMESPACE_SERVICE = 'hayloft.v1.NamespaceService'
 
 export const MASTER_PROTO: ServiceDefinition = serviceNamed(MASTER_SERVICE)
 export const VOLUME_PROTO: ServiceDefinition = serviceNamed(VOLUME_SERVICE)
 export const JOBS_PROTO: ServiceDefinition = serviceNamed(JOBS_SERVICE)
 export const SHARDS_PROTO: ServiceDefinition = serviceNamed(SHARDS_SERVICE)
+export const USERS_PROTO: ServiceDefinition = serviceNamed(USERS_SERVICE)
+export const NAMESPACE_PROTO: ServiceDefinition = serviceNamed(NAMESPACE_SERVICE)
 
 /** A message of our protocol by its name within the package. */
 export function messageNamed(name: string): MessageTypeDefinition<object, object> {

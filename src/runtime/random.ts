@@ -22,3 +22,10 @@ export const cryptoRandom: Random = {
     return value
   },
 }
+
+/** `count` random bytes: as hard to guess as the numbers of `random`. */
+export function drawBytes(random: Random, count: number): Buffer {
+  const bytes = Buffer.alloc(Math.ceil(count / 4) * 4)
+  for (let at = 0; at < bytes.length; at += 4) bytes.writeUInt32LE(random.u32(), at)
+  return bytes.subarray(0, count)
+}

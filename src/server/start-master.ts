@@ -6,6 +6,7 @@ import {
 } from '../master/master-server.ts'
 import { VolumeConnections } from '../net/volume-connections.ts'
 import { DisposeStack } from '../runtime/dispose-stack.ts'
+import { checkUserPolicy } from './check-user-policy.ts'
 import { startEmbeddedWorker } from './embedded-worker.ts'
 
 export interface RunningMaster extends AsyncDisposable {
@@ -23,7 +24,8 @@ export async function startMaster(
   signal: AbortSignal,
 ): Promise<RunningMaster> {
   await using opening = new DisposeStack()
-  const master = opening.use(await MasterServer.open(parts, config, signal))
+  const checked = { checkPolicy: checkUserPolicy, ...parts }
+  const master = opening.use(await MasterServer.open(checked, config, signal))
   const { location, secret, secretFile } = master
   const { workers } = config.repair
   if (workers > 0) {

@@ -89,4 +89,23 @@ describe('the configuration of a master', () => {
     const error = expectStoreError(() => readMasterConfig({ dir: 'x', ...raw }), 'CONFIG_INVALID')
     expect(error.message).toContain(`${setting} is ${value}, but must be`)
   })
+
+  test('takes a root key of S3 whole, or none', () => {
+    expect(readMasterConfig({ dir: 'x' }).rootKey).toBeUndefined()
+    const [rootAccessKey, rootSecretKey] = ['ROOT', 'eight888']
+    const { rootKey } = readMasterConfig({ dir: 'x', rootAccessKey, rootSecretKey })
+    expect(rootKey).toEqual({ accessKeyId: 'ROOT', secret: 'eight888' })
+  })
+
+  test.each<Partial<RawMasterConfig>>([
+    { rootAccessKey: 'ROOT' },
+    { rootSecretKey: 'eight888' },
+    { rootAccessKey: 'RO', rootSecretKey: 'eight888' },
+    { rootAccessKey: 'ROOT', rootSecretKey: 'seven77' },
+    { rootAccessKey: '', rootSecretKey: '' },
+  ])('refuses the root key %o, and does not show its secret', (raw) => {
+    const error = expectStoreError(() => readMasterConfig({ dir: 'x', ...raw }), 'CONFIG_INVALID')
+    expect(error.message).toContain('rootAccessKey and rootSecretKey must be')
+    expect(error.message).not.toMatch(/eight888|seven77/)
+  })
 })

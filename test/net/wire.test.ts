@@ -44,8 +44,14 @@ import {
   writePolicy,
 } from '../support/wire-rows.ts'
 import { JOB_ROWS } from '../support/wire-rows-jobs.ts'
+import {
+  HOSTILE_NAMESPACE,
+  NAMESPACE_ROWS,
+  PLAIN_NAMESPACE,
+} from '../support/wire-rows-namespace.ts'
 import { REPAIR_ROWS } from '../support/wire-rows-repair.ts'
 import { SHARD_ROWS, scheme, shardReports, stripeLocations } from '../support/wire-rows-shards.ts'
+import { HOSTILE_USERS, PLAIN_USERS, USER_ROWS } from '../support/wire-rows-users.ts'
 
 const named = { name: text, fileId, dataBytes: u64 }
 const statistics = fc.record({
@@ -320,6 +326,8 @@ const ROWS: readonly Row[] = [
   ...REPAIR_ROWS,
   ...JOB_ROWS,
   ...SHARD_ROWS,
+  ...USER_ROWS,
+  ...NAMESPACE_ROWS,
 ]
 
 /** Messages that hold others, or a value or two, and are made where they are used. */
@@ -396,6 +404,8 @@ const PLAIN: Readonly<Record<string, readonly string[]>> = {
   GetShardStatusRequest: ['volumeId'],
   GetShardStatusResponse: ['runs'],
   ReadShardResponse: ['data'],
+  ...PLAIN_USERS,
+  ...PLAIN_NAMESPACE,
 }
 
 function fieldsOf(message: string): string[] {
@@ -602,6 +612,8 @@ const HOSTILE: readonly (readonly [string, ErrorCode, () => unknown])[] = [
     () => durabilityFromWire({ ...DURABILITY, ninesCap: Number.NaN }),
   ],
   ...HOSTILE_SHARDS,
+  ...HOSTILE_USERS,
+  ...HOSTILE_NAMESPACE,
 ]
 
 describe('what a stranger sends', () => {

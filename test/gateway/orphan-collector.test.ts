@@ -1,0 +1,388 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import {
+  CompleteMultipartUploadCommand,
+  CreateBucketCommand,
+  CreateMultipartUploadCommand,
+  GetObjectCommand,
+  PutObjectCommand,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { type ClusterNeedles, openNeedleAccess } from '../../src/cli/needle-access.ts'
+import { checkNamespace } from '../../src/gateway/namespace-check.ts'
+import { collectOrphans, type OrphanOptions } from '../../src/gateway/orphan-collector.ts'
+import { putOptions } from '../../src/gateway/s3/stored-bytes.ts'
+import type { NamespaceApi } from '../../src/namespace/namespace-api.ts'
+import { NO_ATTRIBUTES } from '../../src/namespace/object-version.ts'
+import { newVersionId } from '../../src/namespace/version-id.ts'
+import { systemClock } from '../../src/runtime/clock.ts'
+import { cryptoRandom } from '../../src/runtime/random.ts'
+import { makeCliContext, runCli } from '../support/cli-run.ts'
+import { openTempDirectory } from '../support/temp-directory.ts'
+import { TestS3 } from '../support/test-s3.ts'
+
+const MIB = 1024 * 1024
+const SIGNAL = new AbortController().signal
+const REAL_TIME = { isRealTime: true }
+/** Everything may be collected at once. */
+const AT_ONCE = { minAgeMs: 0, minAgeFloorMs: 0, passGapMs: 0 }
+const USUAL: OrphanOptions = { ...AT_ONCE, seen: {}, isDryRun: false, isForced: false }
+
+let s3: TestS3
+let access: ClusterNeedles
+let reach: string[]
+/** Keys of every object of the bucket `kept`, with what is in it. */
+const kept = new Map<string, Buffer>()
+
+beforeAll(async () => {
+  s3 = await TestS3.open()
+  const { masterGrpcAddress, masterUrl, secretFile } = s3.server
+  const grpc = masterGrpcAddress.slice(masterGrpcAddress.lastIndexOf(':') + 1)
+  const master = `${masterUrl.slice('http://'.length)}.${grpc}`
+  reach = ['--master', master, '--secret-file', secretFile]
+  const context = makeCliContext(undefined as never, REAL_TIME)
+  const { NodeDisk } = await import('../../src/runtime/node-disk.ts')
+  access = await openNeedleAccess({ ...context, disk: new NodeDisk() }, { master, secretFile })
+  await fill()
+}, 60_000)
+
+afterAll(async () => {
+  await access?.[Symbol.asyncDispose]()
+  await s3?.[Symbol.asyncDispose]()
+})
+
+async function fill(): Promise<void> {
+  const { sdk } = s3.root
+  const Bucket = 'kept'
+  await sdk.send(new CreateBucketCommand({ Bucket }))
+  for (let n = 0; n < 30; n++) kept.set(`small-${n}`, Buffer.from(`object ${n}`))
+  kept.set('chunked', Buffer.alloc(20 * MIB, 'c'))
+  kept.set('empty', Buffer.alloc(0))
+  for (const [Key, Body] of kept) await sdk.send(new PutObjectCommand({ Bucket, Key, Body }))
+  const upload = { Bucket, Key: 'parts' }
+  const { UploadId } = await sdk.send(new CreateMultipartUploadCommand(upload))
+  const pieces = [Buffer.alloc(9 * MIB, 'p'), Buffer.from('end')]
+  const Parts = []
+  for (const [index, Body] of pieces.entries()) {
+    const part = { ...upload, UploadId, PartNumber: index + 1, Body }
+    Parts.push({ PartNumber: index + 1, ETag: (await sdk.send(new UploadPartCommand(part))).ETag })
+  }
+  const MultipartUpload = { Parts }
+  await sdk.send(new CompleteMultipartUploadCommand({ ...upload, UploadId, MultipartUpload }))
+  kept.set('parts', Buffer.concat(pieces))
+}
+
+/** Every object is there, byte for byte. */
+async function expectKept(): Promise<void> {
+  for (const [Key, data] of kept) {
+    const { Body } = await s3.root.sdk.send(new GetObjectCommand({ Bucket: 'kept', Key }))
+    const got = Buffer.from((await Body?.transformToByteArray()) ?? [])
+    expect(got.equals(data), Key).toBe(true)
+  }
+}
+
+/** What a gateway leaves behind that dies between the last byte and the row. */
+async function leaveOrphan(key: string, data: Buffer | string, bucket = 'kept') {
+  const version = newVersionId(cryptoRandom, systemClock.nowMs())
+  const options = putOptions({ bucket, key, version }, 'STANDARD', undefined, SIGNAL)
+  const { fileId } = await s3.server.client.put(data, options)
+  // Rows that are older than an orphan would be taken for those of a backup.
+  await s3.root.sdk.send(new PutObjectCommand({ Bucket: 'kept', Key: 'newest', Body: 'x' }))
+  return { fileId, version, sizeBytes: Buffer.byteLength(data) }
+}
+
+async function exists(fileId: string): Promise<boolean> {
+  return await s3.server.client.stat(fileId).then(
+    () => true,
+    () => false,
+  )
+}
+
+async function isLeft(fileIds: readonly string[]): Promise<readonly boolean[]> {
+  return await Promise.all(fileIds.map(exists))
+}
+
+/** The same namespace, but something happens after the first call of a method has answered. */
+function withHook(
+  name: 'listVersions' | 'listUploads' | 'findObject',
+  after: () => Promise<void>,
+): NamespaceApi {
+  let isDone = false
+  const { namespace } = access
+  return new Proxy<NamespaceApi>(namespace, {
+    get: (target, property) => {
+      const method: unknown = Reflect.get(target, property)
+      if (typeof method !== 'function') return method
+      return async (...args: unknown[]) => {
+        const answer: unknown = await method.apply(target, args)
+        if (property === name && !isDone) {
+          isDone = true
+          await after()
+        }
+        return answer
+      }
+    },
+  })
+}
+
+async function nameIt(key: string, orphan: Awaited<ReturnType<typeof leaveOrphan>>) {
+  const bucket = await s3.server.namespace.findBucket('kept', SIGNAL)
+  if (bucket === undefined) throw new Error('no bucket')
+  const { fileId, sizeBytes, version: id } = orphan
+  const version = {
+    ...NO_ATTRIBUTES,
+    id,
+    sizeBytes,
+    etag: '0'.repeat(32),
+    storageClass: 'STANDARD' as const,
+    checksum: undefined,
+    ownerId: undefined,
+    parts: [{ fileId, sizeBytes }],
+  }
+  await s3.server.namespace.putObject({ bucket, key, version }, SIGNAL)
+}
+
+/** Nothing is left of other tests. */
+beforeEach(async () => {
+  const first = await collectOrphans(access, { ...USUAL, isForced: true }, SIGNAL)
+  if (first.orphans === 0) return
+  await collectOrphans(access, { ...USUAL, isForced: true, seen: first.seen }, SIGNAL)
+})
+
+describe('an orphan', () => {
+  test('is deleted by the second pass, with all of its chunks; objects stay', async () => {
+    const small = await leaveOrphan('lost', 'an orphan')
+    const large = await leaveOrphan('lost-too', Buffer.alloc(17 * MIB, 'x'))
+    const first = await collectOrphans(access, USUAL, SIGNAL)
+    expect(first).toMatchObject({ orphans: 5, deleted: 0, refusal: undefined })
+    expect(await isLeft([small.fileId, large.fileId])).toEqual([true, true])
+    const second = await collectOrphans(access, { ...USUAL, seen: first.seen }, SIGNAL)
+    expect(second).toMatchObject({ orphans: 5, deleted: 5, seen: {} })
+    expect(await isLeft([small.fileId, large.fileId])).toEqual([false, false])
+    await expectKept()
+    const third = await collectOrphans(access, USUAL, SIGNAL)
+    expect(third).toMatchObject({ orphans: 0, foreignNeedles: 0 })
+  })
+
+  test.each([
+    [3_599_999, 0],
+    [3_600_000, 1],
+    [3_700_000, 1],
+  ])('first seen %d ms ago: %d is deleted', async (agoMs, count) => {
+    const { fileId } = await leaveOrphan('lost', 'an orphan')
+    const nowMs = systemClock.nowMs()
+    const clock = { ...systemClock, nowMs: () => nowMs }
+    const options = { ...USUAL, passGapMs: undefined, seen: { [fileId]: nowMs - agoMs } }
+    const report = await collectOrphans({ ...access, clock }, options, SIGNAL)
+    expect(report.deleted).toBe(count)
+    expect(await exists(fileId)).toBe(count === 0)
+    expect(report.seen).toEqual(count === 0 ? { [fileId]: nowMs - agoMs } : {})
+  })
+
+  test('stays while it is younger than the age', async () => {
+    const { fileId } = await leaveOrphan('lost', 'an orphan')
+    const options = { ...USUAL, minAgeMs: 60_000, seen: { [fileId]: 1 } }
+    const report = await collectOrphans(access, options, SIGNAL)
+    expect(report).toMatchObject({ orphans: 0, deleted: 0 })
+    expect(report.youngNeedles).toBeGreaterThan(0)
+    expect(await exists(fileId)).toBe(true)
+  })
+
+  test('may not be collected below an hour', async () => {
+    const options = { ...USUAL, minAgeFloorMs: undefined, minAgeMs: 3_599_999 }
+    await expect(collectOrphans(access, options, SIGNAL)).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+    })
+  })
+
+  test('stays in a dry run, which counts it', async () => {
+    const { fileId } = await leaveOrphan('lost', 'an orphan')
+    const options = { ...USUAL, isDryRun: true, seen: { [fileId]: 1 } }
+    const report = await collectOrphans(access, options, SIGNAL)
+    expect(report).toMatchObject({ deleted: 1, deletedBytes: 9, seen: { [fileId]: 1 } })
+    expect(await exists(fileId)).toBe(true)
+  })
+
+  test('of no gateway stays, whatever its age', async () => {
+    const { fileId } = await s3.server.client.put('foreign', { collection: 's3' })
+    const report = await collectOrphans(access, { ...USUAL, seen: { [fileId]: 1 } }, SIGNAL)
+    expect(report).toMatchObject({ orphans: 0, foreignNeedles: 1, deleted: 0 })
+    expect(await exists(fileId)).toBe(true)
+    await s3.server.client.delete(fileId)
+  })
+
+  test('of a bucket that is not there is one too', async () => {
+    const { fileId } = await leaveOrphan('lost', 'an orphan', 'no-such-bucket')
+    const report = await collectOrphans(access, { ...USUAL, seen: { [fileId]: 1 } }, SIGNAL)
+    expect(report).toMatchObject({ orphans: 1, deleted: 1 })
+  })
+})
+
+describe('what gets a name while a pass is under way', () => {
+  test.each(['listUploads', 'listVersions', 'findObject'] as const)(
+    'after %s stays',
+    async (method) => {
+      const key = `racing-${method}`
+      const orphan = await leaveOrphan(key, 'in time')
+      const namespace = withHook(method, () => nameIt(key, orphan))
+      const seen = { [orphan.fileId]: 1 }
+      const report = await collectOrphans({ ...access, namespace }, { ...USUAL, seen }, SIGNAL)
+      expect(report.deleted).toBe(0)
+      expect(await exists(orphan.fileId)).toBe(true)
+      const got = new GetObjectCommand({ Bucket: 'kept', Key: key })
+      const { Body } = await s3.root.sdk.send(got)
+      expect(await Body?.transformToString()).toBe('in time')
+    },
+  )
+
+  test('parts of an upload that goes on stay, also when it is completed', async () => {
+    const { sdk } = s3.root
+    const upload = { Bucket: 'kept', Key: 'going-on' }
+    const { UploadId } = await sdk.send(new CreateMultipartUploadCommand(upload))
+    const Body = Buffer.alloc(9 * MIB, 'q')
+    const part = { ...upload, UploadId, PartNumber: 1, Body }
+    const { ETag } = await sdk.send(new UploadPartCommand(part))
+    const complete = async (): Promise<void> => {
+      const MultipartUpload = { Parts: [{ PartNumber: 1, ETag }] }
+      await sdk.send(new CompleteMultipartUploadCommand({ ...upload, UploadId, MultipartUpload }))
+    }
+    for (const namespace of [access.namespace, withHook('listUploads', complete)]) {
+      const first = await collectOrphans({ ...access, namespace }, USUAL, SIGNAL)
+      expect(first.orphans).toBe(0)
+    }
+    kept.set('going-on', Body)
+    await expectKept()
+  })
+})
+
+describe('the pass stops, and deletes nothing,', () => {
+  test('when 11 of some 50 needles look like orphans; not when it is forced', async () => {
+    const orphans = []
+    for (let n = 0; n < 11; n++) orphans.push((await leaveOrphan(`lost-${n}`, 'x')).fileId)
+    // They may lie on several volumes: then none of these has many.
+    for (let n = 11; n < 100; n++) orphans.push((await leaveOrphan(`lost-${n}`, 'x')).fileId)
+    const seen = Object.fromEntries(orphans.map((fileId) => [fileId, 1]))
+    const report = await collectOrphans(access, { ...USUAL, seen }, SIGNAL)
+    expect(report).toMatchObject({ orphans: 100, deleted: 0 })
+    expect(report.refusal).toMatch(/needles of volume \d+ look like orphans: above 1 %/)
+    expect(await isLeft(orphans)).not.toContain(false)
+    const forced = await collectOrphans(access, { ...USUAL, seen, isForced: true }, SIGNAL)
+    expect(forced).toMatchObject({ deleted: 100, refusal: undefined })
+    await expectKept()
+  })
+
+  test('when the rows are older than what they lack', async () => {
+    const { fileId } = await leaveOrphan('lost', 'an orphan')
+    // As if the namespace came from a backup: what it has is an hour older than what it lacks.
+    const isOld = new Proxy<NamespaceApi>(access.namespace, {
+      get: (target, property) => {
+        const method: unknown = Reflect.get(target, property)
+        if (typeof method !== 'function') return method
+        if (property !== 'listVersions') return method.bind(target)
+        return async (...args: Parameters<NamespaceApi['listVersions']>) => {
+          const page = await target.listVersions(...args)
+          const versions = page.versions.map((listed) => {
+            const modifiedAtMs = listed.version.modifiedAtMs - 3_600_000
+            return { ...listed, version: { ...listed.version, modifiedAtMs } }
+          })
+          return { ...page, versions }
+        }
+      },
+    })
+    const options = { ...USUAL, seen: { [fileId]: 1 } }
+    const report = await collectOrphans({ ...access, namespace: isOld }, options, SIGNAL)
+    expect(report).toMatchObject({ deleted: 0 })
+    expect(report.refusal).toContain('an old backup?')
+    expect(await exists(fileId)).toBe(true)
+  })
+})
+
+describe('the check', () => {
+  const options = { bucket: undefined, graceMs: 0, problemsMax: 10 }
+
+  test('finds nothing wrong where nothing is', async () => {
+    const report = await checkNamespace(access, options, SIGNAL)
+    expect(report).toMatchObject({ lostFiles: 0, unnamedNeedles: 0, problems: [] })
+    expect(report.namedFiles).toBeGreaterThan(33)
+    const { exitCode, out } = await runCli(['namespace', 'check', ...reach], undefined, REAL_TIME)
+    expect([exitCode, out]).toEqual([0, expect.stringContaining('of them 0 not all there')])
+  })
+
+  test('finds rows without their bytes, and needles without a row', async () => {
+    const bucket = await s3.server.namespace.findBucket('kept', SIGNAL)
+    if (bucket === undefined) throw new Error('no bucket')
+    const put = (Key: string, Body: Buffer | string) =>
+      s3.root.sdk.send(new PutObjectCommand({ Bucket: 'kept', Key, Body }))
+    const fileOf = async (key: string): Promise<string> => {
+      const version = await s3.server.namespace.findObject({ bucket, key }, SIGNAL)
+      return version?.parts[0]?.fileId ?? ''
+    }
+    await put('whole-lost', 'x')
+    await put('chunk-lost', Buffer.alloc(17 * MIB, 'y'))
+    const whole = await fileOf('whole-lost')
+    const top = await fileOf('chunk-lost')
+    const { fileId: orphan } = await leaveOrphan('nobody', 'an orphan')
+    await s3.server.client.delete(whole)
+    const list = await s3.server.client.get(top, { range: { start: 0, end: 1 } })
+    expect(list.isChunked).toBe(true)
+    // Its list of chunks goes: nobody knows which they were, so they are nobody's to delete.
+    await s3.server.client.delete(top, { isSingleNeedle: true })
+    const report = await checkNamespace(access, options, SIGNAL)
+    expect(report).toMatchObject({ lostFiles: 2, unnamedNeedles: 1 })
+    const told = report.problems.map(({ fileId, kind }) => [kind, fileId])
+    expect(told).toEqual(
+      expect.arrayContaining([
+        ['lost', whole],
+        ['lost', top],
+        ['unnamed', orphan],
+      ]),
+    )
+    const seen = Object.fromEntries(told.map(([, fileId]) => [fileId, 1]))
+    const isForced = true
+    const collected = await collectOrphans(access, { ...USUAL, isForced, seen }, SIGNAL)
+    expect(collected).toMatchObject({ orphans: 1, deleted: 1 })
+    const args = ['namespace', 'check', '--bucket', 'kept', '--json', ...reach]
+    const { exitCode, out } = await runCli(args, undefined, REAL_TIME)
+    expect([exitCode, JSON.parse(out)]).toEqual([
+      1,
+      expect.objectContaining({ lostFiles: 2, unnamedNeedles: 0 }),
+    ])
+    for (const Key of ['whole-lost', 'chunk-lost']) await put(Key, 'whole again')
+    const healed = await checkNamespace(access, { ...options, bucket: 'kept' }, SIGNAL)
+    expect(healed.lostFiles).toBe(0)
+  })
+
+  test('of a bucket that is not there finds nothing', async () => {
+    const report = await checkNamespace(access, { ...options, bucket: 'none-such' }, SIGNAL)
+    expect(report).toMatchObject({ namedFiles: 0, lostFiles: 0 })
+  })
+})
+
+describe('hayloft namespace collect-orphans', () => {
+  test('keeps what it saw in a file, and takes nothing younger than an hour', async () => {
+    await using temp = await openTempDirectory()
+    const state = join(temp.path, 'orphans.json')
+    const { fileId } = await leaveOrphan('lost', 'an orphan')
+    const args = ['namespace', 'collect-orphans', '--state', state, '--min-age', '1h', ...reach]
+    const run = await runCli(args, undefined, REAL_TIME)
+    expect([run.exitCode, run.err, run.out]).toEqual([0, '', expect.stringContaining('deleted  0')])
+    expect(JSON.parse(await readFile(state, 'utf8'))).toEqual({})
+    expect(await exists(fileId)).toBe(true)
+  })
+
+  test.each([
+    ['[]', '--min-age', '1h'],
+    ['no JSON', '--min-age', '1h'],
+    ['{"3,01637037d6":"x"}', '--min-age', '1h'],
+    ['{}', '--min-age', '59min'],
+  ])('refuses the state %s with %s %s', async (text, ...flags) => {
+    await using temp = await openTempDirectory()
+    const state = join(temp.path, 'orphans.json')
+    await writeFile(state, text)
+    const args = ['namespace', 'collect-orphans', '--state', state, ...flags, ...reach]
+    const { err, exitCode } = await runCli(args, undefined, REAL_TIME)
+    expect([exitCode, err]).toEqual([2, expect.stringContaining('CONFIG_INVALID')])
+    expect(await readFile(state, 'utf8')).toBe(text)
+  })
+})

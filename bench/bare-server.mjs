@@ -1,10 +1,12 @@
-// The floor: a node:http server that answers 1 KiB from memory and throws bodies away.
+// The floor: a node:http server that answers so many bytes from memory, and throws bodies away.
+// Usage: node bare-server.mjs [BYTES]
 import { createServer } from 'node:http'
 
-const body = Buffer.alloc(1024, 'x')
+const bytes = Number(process.argv[2] ?? 1024)
+const body = Buffer.alloc(bytes, 'x')
 const server = createServer((req, res) => {
   if (req.method === 'GET') {
-    res.writeHead(200, { 'Content-Type': 'application/octet-stream', 'Content-Length': 1024 })
+    res.writeHead(200, { 'Content-Type': 'application/octet-stream', 'Content-Length': bytes })
     res.end(body)
     return
   }

@@ -1,4 +1,4 @@
-// Usage: npm run bench -- engine|http|sdk|repair|erasure [--quick]. Prints figures beside their
+// Usage: npm run bench -- engine|http|sdk|repair|erasure|s3 [--quick]. Prints figures beside their
 // baselines and never fails. TMPDIR says on which disk.
 import { execFileSync } from 'node:child_process'
 import { benchAppends, benchNeedleMap, benchOpening, benchReads } from './engine.mjs'
@@ -6,6 +6,7 @@ import { benchErasure } from './erasure.mjs'
 import { benchHttp } from './http.mjs'
 import { summarize } from './measure.mjs'
 import { benchRepair } from './repair.mjs'
+import { benchS3 } from './s3.mjs'
 import { benchSdk } from './sdk.mjs'
 
 const [name = 'engine', ...flags] = process.argv.slice(2)
@@ -23,6 +24,7 @@ const BENCHES = {
   sdk: () => benchSdk(isQuick),
   repair: () => benchRepair(isQuick, parts),
   erasure: () => benchErasure(isQuick, parts),
+  s3: () => benchS3(isQuick, parts),
 }
 
 const bench = BENCHES[name]

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
-// A whole cluster in this process, its data in data/: `npm start`. Builds first if the sources are
-// newer than the last build. What follows `--` goes to the command: `npm start -- --port 9444`.
+// A whole cluster in this process, with S3 on port 8333 and its data in data/: `npm start`. Builds
+// first if the sources are newer than the last build. What follows `--` goes to the command:
+// `npm start -- --port 9444`.
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'

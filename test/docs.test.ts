@@ -30,6 +30,7 @@ import {
 import { NEEDLE_FLAG } from '../src/format/needle-attributes.ts'
 import { SUPER_BLOCK_AT, SUPER_BLOCK_BYTES } from '../src/format/super-block.ts'
 import { decodeVolumeInfo, emptyVolumeInfo, encodeVolumeInfo } from '../src/format/volume-info.ts'
+import { namespaceService } from '../src/master/serve-namespace.ts'
 import { RESERVED_SEGMENTS } from '../src/namespace/file-name.ts'
 import { CLUSTER_AUTH_HEADER } from '../src/net/cluster-auth.ts'
 import { CODE_TRAILER } from '../src/net/error-maps.ts'
@@ -38,12 +39,15 @@ import { ALERT_CODES, JOB_KINDS } from '../src/net/jobs-api.ts'
 import { jobsService } from '../src/net/serve-jobs.ts'
 import { masterService } from '../src/net/serve-master.ts'
 import { shardsService } from '../src/net/serve-shards.ts'
+import { usersService } from '../src/net/serve-users.ts'
 import { volumeService } from '../src/net/serve-volume.ts'
 import { silentLogger } from '../src/runtime/logger.ts'
 import { makeCliContext } from './support/cli-run.ts'
 import { FakeJobs } from './support/fake-jobs-api.ts'
 import { FakeMaster } from './support/fake-master-api.ts'
+import { FakeNamespace } from './support/fake-namespace-api.ts'
 import { FakeShards } from './support/fake-shards.ts'
+import { FakeUsers } from './support/fake-users-api.ts'
 import { FakeVolume } from './support/fake-volume-api.ts'
 import { golden } from './support/golden.ts'
 import { openMasterHttp } from './support/master-http.ts'
@@ -211,7 +215,7 @@ describe('docs/CLI.md', () => {
 
   test('names no option that no command has', () => {
     const known = new Set(commands.flatMap(({ flags }) => flags))
-    const named = Array.from(page.matchAll(/(?<![\w-])--[a-z][a-z-]*/g), ([flag]) => flag)
+    const named = Array.from(page.matchAll(/(?<![\w-])--[a-z][a-z0-9-]*/g), ([flag]) => flag)
     expect(named.length).toBeGreaterThan(30)
     expect(named.filter((flag) => !known.has(flag) && flag !== '--help')).toEqual([])
   })
@@ -238,6 +242,8 @@ describe('docs/GRPC.md', () => {
       jobsService(new FakeJobs()),
       volumeService(new FakeVolume()),
       shardsService(new FakeShards()),
+      usersService(new FakeUsers()),
+      namespaceService(new FakeNamespace()),
     ]
     const clock = new SimClock()
     const parts = { logger: silentLogger, clock, secret: undefined, tls: undefined }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { isStoreError } from '../base/store-error.ts'
 import { registerBench } from './commands/bench.ts'
+import { registerBucket } from './commands/bucket.ts'
 import { registerCheck } from './commands/check.ts'
 import { registerCollection } from './commands/collection.ts'
 import { registerDump } from './commands/dump.ts'
@@ -9,12 +10,14 @@ import { registerDurability } from './commands/durability.ts'
 import { registerEc } from './commands/ec.ts'
 import { registerExport } from './commands/export.ts'
 import { registerFix } from './commands/fix.ts'
+import { registerGateway } from './commands/gateway.ts'
 import { registerGet } from './commands/get.ts'
 import { registerImport } from './commands/import.ts'
 import { registerJob } from './commands/job.ts'
 import { registerLookup } from './commands/lookup.ts'
 import { registerMaster } from './commands/master.ts'
 import { registerNames } from './commands/names.ts'
+import { registerNamespace } from './commands/namespace.ts'
 import { registerNode } from './commands/node.ts'
 import { registerPack } from './commands/pack.ts'
 import { registerPut } from './commands/put.ts'
@@ -22,6 +25,7 @@ import { registerRepair } from './commands/repair.ts'
 import { registerRm } from './commands/rm.ts'
 import { registerServer } from './commands/server.ts'
 import { registerStatus } from './commands/status.ts'
+import { registerUser } from './commands/user.ts'
 import { registerVacuum } from './commands/vacuum.ts'
 import { registerVolume } from './commands/volume.ts'
 import { registerWorker } from './commands/worker.ts'
@@ -40,6 +44,7 @@ const COMMANDS: readonly Register[] = [
   registerServer,
   registerMaster,
   registerVolume,
+  registerGateway,
   registerWorker,
   registerPut,
   registerGet,
@@ -53,6 +58,9 @@ const COMMANDS: readonly Register[] = [
   registerJob,
   registerNode,
   registerCollection,
+  registerUser,
+  registerBucket,
+  registerNamespace,
   registerEc,
   registerBench,
   registerCheck,

@@ -2,11 +2,15 @@ import { join } from 'node:path'
 import { StoreError } from '../base/store-error.ts'
 import type { ClientTokens } from '../client/file-tokens.ts'
 import { HayloftClient } from '../client/hayloft-client.ts'
+import { parseCodedPolicy } from '../gateway/s3/coded-policy.ts'
 import { type RawMasterConfig, readMasterConfig } from '../master/config.ts'
 import { MasterServer } from '../master/master-server.ts'
+import { ROOT_KEY_FILE } from '../master/open-users.ts'
+import type { NamespaceApi } from '../namespace/namespace-api.ts'
 import { deriveTokenKeys, FileTokens } from '../net/file-token.ts'
 import type { JobsApi } from '../net/jobs-api.ts'
 import type { TlsKeys } from '../net/tls.ts'
+import type { UsersApi } from '../net/users-api.ts'
 import type { ConnectVolume } from '../net/volume-api.ts'
 import { VolumeConnections } from '../net/volume-connections.ts'
 import { type Clock, systemClock } from '../runtime/clock.ts'
@@ -17,8 +21,10 @@ import { NodeDisk } from '../runtime/node-disk.ts'
 import { cryptoRandom, type Random } from '../runtime/random.ts'
 import { readVolumeServerConfig, type VolumeServerConfig } from '../volume/config.ts'
 import { VolumeServer } from '../volume/volume-server.ts'
+import { checkUserPolicy } from './check-user-policy.ts'
 import { DrainingVolume } from './draining-volume.ts'
 import { startEmbeddedWorker } from './embedded-worker.ts'
+import { localKeys, type S3Options, S3Server, type S3ServerParts } from './open-s3.ts'
 
 export interface StartServerOptions {
   /** Made if missing; the next start with it goes on where this one ended. */
@@ -53,6 +59,11 @@ export interface StartServerOptions {
   readonly erasure?: ErasureOptions
   /** While another process uses `dir`, wait for it to end instead of failing. */
   readonly isStandby?: boolean
+  /** An access key that the root user of S3 has beside its others; both or neither. */
+  readonly rootAccessKey?: string | undefined
+  readonly rootSecretKey?: string | undefined
+  /** Undefined: no S3. */
+  readonly s3?: S3Options | undefined
   readonly tls?: TlsKeys | undefined
   readonly logger?: Logger
 }
@@ -91,10 +102,18 @@ export interface RunningServer extends AsyncDisposable {
   readonly client: HayloftClient
   /** Repair and other chores, and the health of the cluster. */
   readonly jobs: JobsApi
+  /** Users of S3 and their keys. */
+  readonly users: UsersApi
+  /** Buckets and objects, below S3. */
+  readonly namespace: NamespaceApi
   /** Like `http://127.0.0.1:9333`. */
   readonly masterUrl: string
   readonly masterGrpcAddress: string
   readonly volumeUrls: readonly string[]
+  /** Where S3 is served; undefined: nowhere. */
+  readonly s3Url: string | undefined
+  /** The access key that the first start made for the root user of S3. */
+  readonly rootKeyFile: string
   /** The cluster secret, for volume servers of other processes. */
   readonly secretFile: string
   /** Finishes what is under way, then closes everything; what was acknowledged is on disk. */
@@ -126,13 +145,14 @@ export async function startServer(
   const masterConfig = readMasterConfig(rawMasterConfig(options))
   // All settings are judged before anything is made on disk.
   readVolumeConfigs(options, Buffer.alloc(0))
+  if (options.s3?.codedPolicy !== undefined) parseCodedPolicy(options.s3.codedPolicy)
   await using opening = new DisposeStack()
   // The master is opened first, and calls volume servers only once there are some.
   const local = new Map<string, LocalVolumeServer>()
   const late: { connect: ConnectVolume } = { connect: notConnected }
   const connectMaster: ConnectVolume = (location) =>
     local.get(location.url)?.door.api ?? late.connect(location)
-  const masterParts = { ...parts, connect: connectMaster }
+  const masterParts = { ...parts, connect: connectMaster, checkPolicy: checkUserPolicy }
   const master = opening.use(await MasterServer.open(masterParts, masterConfig, signal))
   const { secret, api } = master
   const connections = opening.use(await VolumeConnections.open(parts, { secret, tls }))
@@ -152,7 +172,11 @@ export async function startServer(
     opening.use(await startEmbeddedWorker({ ...parts, master, connect }, workers))
   }
   const client = opening.use(HayloftClient.over({ ...parts, master: api, connect, tokens }))
-  return new InProcessServer(master, volumes, client, opening.move())
+  const s3 =
+    options.s3 && opening.use(await openS3({ ...parts, connect, tokens }, master, options.s3))
+  const rootKeyFile = join(masterConfig.dir, ROOT_KEY_FILE)
+  const served = { client, s3Url: s3?.url, rootKeyFile }
+  return new InProcessServer(master, volumes, served, opening.move())
 }
 
 interface Parts {
@@ -162,12 +186,31 @@ interface Parts {
   readonly logger: Logger
 }
 
+interface Served {
+  readonly client: HayloftClient
+  readonly s3Url: string | undefined
+  readonly rootKeyFile: string
+}
+
+function openS3(
+  parts: Pick<S3ServerParts, 'clock' | 'random' | 'logger' | 'connect' | 'tokens'>,
+  { api, users }: MasterServer,
+  options: S3Options,
+): Promise<S3Server> {
+  const keys = localKeys(users)
+  return S3Server.open({ ...parts, master: api, namespace: api.namespace, users, keys }, options)
+}
+
 class InProcessServer implements RunningServer {
   readonly client: HayloftClient
   readonly jobs: JobsApi
+  readonly users: UsersApi
+  readonly namespace: NamespaceApi
   readonly masterUrl: string
   readonly masterGrpcAddress: string
   readonly volumeUrls: readonly string[]
+  readonly s3Url: string | undefined
+  readonly rootKeyFile: string
   readonly secretFile: string
   readonly #owned: DisposeStack
   #closing: Promise<void> | undefined
@@ -175,11 +218,15 @@ class InProcessServer implements RunningServer {
   constructor(
     master: MasterServer,
     volumes: readonly VolumeServer[],
-    client: HayloftClient,
+    { client, rootKeyFile, s3Url }: Served,
     owned: DisposeStack,
   ) {
     this.client = client
+    this.s3Url = s3Url
+    this.rootKeyFile = rootKeyFile
     this.jobs = master.api.jobs
+    this.users = master.users
+    this.namespace = master.api.namespace
     this.masterUrl = `http://${master.location.url}`
     this.masterGrpcAddress = master.location.grpcAddress
     this.volumeUrls = volumes.map(({ location }) => `http://${location.url}`)
@@ -268,6 +315,8 @@ function rawMasterConfig(options: StartServerOptions): RawMasterConfig {
     repair: options.repair,
     erasure: options.erasure,
     standby: options.isStandby,
+    rootAccessKey: options.rootAccessKey,
+    rootSecretKey: options.rootSecretKey,
     // With ports chosen anew, volume servers known from before never come back as such.
     ...(options.volumePort === 0 && { warmUpMaxMs: 0 }),
     tls,

@@ -200,6 +200,8 @@ test.each([
   [['server', '--port', '70000']],
   [['server', '--replication', '9999']],
   [['server', '--log-level', 'loud']],
+  [['server', '--s3-port', '70000']],
+  [['server', '--s3-coded-policy', 'raid5']],
   [['server', '--durability', 'perhaps']],
   [['server', '--tls-ca', '/none']],
   [['volume', '--dir', '/v']],
@@ -234,12 +236,14 @@ test('server says that it is ready, serves, and ends in order when told to', asy
     const onOutput = (out: Buffer): void => {
       if (out.includes('try\n')) resolve(out.toString())
     }
-    const args = ['server', '--dir', dir, '--port', '0', '--volume-port', '0']
+    const ports = ['--port', '0', '--volume-port', '0', '--s3-port', '0']
+    const args = ['server', '--dir', dir, ...ports]
     running = hayloft([...args, '--volume-servers', '2'], { signal: stop.signal, onOutput })
   })
   const banner = await ready
   const url = /master {3}(http:\/\/127\.0\.0\.1:\d+)\n/.exec(banner)?.[1] ?? ''
   expect(banner.match(/ {2}volume {3}http:/g)).toHaveLength(2)
+  expect(banner).toMatch(/ {2}s3 {7}http:\/\/127\.0\.0\.1:\d+ {2}\(root key: .*s3-root\.json\)\n/)
   const put = await fetch(`${url}/hello`, { method: 'PUT', body: 'hello' })
   expect(put.status).toBe(201)
   stop.abort()

@@ -141,7 +141,7 @@ describe('a cluster of real processes', () => {
   test('a store in one process, killed 5 times while writing, has all it acknowledged', async () => {
     await using directory = await openTempDirectory()
     const [master = 0, volume = 0] = await freePorts(2)
-    const ports = ['--port', String(master), '--volume-port', String(volume)]
+    const ports = ['--port', String(master), '--volume-port', String(volume), '--s3-port', 'off']
     await using server = await ServerProcess.start({
       args: ['server', '--dir', directory.path, ...ports],
       readyUrl: `http://127.0.0.1:${volume}/readyz`,

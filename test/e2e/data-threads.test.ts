@@ -21,7 +21,7 @@ const READERS = 6
 
 async function startStore(directory: string, threads: number) {
   const [master = 0, volume = 0] = await freePorts(2)
-  const ports = ['--port', String(master), '--volume-port', String(volume)]
+  const ports = ['--port', String(master), '--volume-port', String(volume), '--s3-port', 'off']
   const server = await ServerProcess.start({
     args: ['server', '--dir', directory, ...ports, '--threads', String(threads)],
     readyUrl: `http://127.0.0.1:${volume}/readyz`,

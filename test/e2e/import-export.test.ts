@@ -51,7 +51,7 @@ describe(`a real tree of ${FILES} files`, () => {
     async () => {
       const data = join(directory.path, 'data')
       const [master = 0, volume = 0] = await freePorts(2)
-      const ports = ['--port', String(master), '--volume-port', String(volume)]
+      const ports = ['--port', String(master), '--volume-port', String(volume), '--s3-port', 'off']
       await using server = await ServerProcess.start({
         args: ['server', '--dir', data, ...ports],
         readyUrl: `http://127.0.0.1:${master}/readyz`,

@@ -17,6 +17,8 @@ export interface ServerOptions {
   readonly args: readonly string[]
   /** Answers 200 once the process is ready. */
   readonly readyUrl: string
+  /** What it answers instead of 200. */
+  readonly readyStatus?: number
   readonly env?: Readonly<Record<string, string>>
   /** What runs node, with its arguments: `ip netns exec NAME`. Undefined: nothing. */
   readonly wrapper?: readonly string[] | undefined
@@ -109,11 +111,12 @@ export class ServerProcess implements AsyncDisposable {
   }
 
   async #waitReady(): Promise<void> {
+    const { readyStatus = 200, readyUrl } = this.#options
     const deadlineMs = Date.now() + READY_MS_MAX
     while (Date.now() < deadlineMs && this.isRunning) {
-      const answer = await fetch(this.#options.readyUrl).catch(() => undefined)
+      const answer = await fetch(readyUrl).catch(() => undefined)
       await answer?.arrayBuffer()
-      if (answer?.ok === true) return
+      if (answer?.status === readyStatus) return
       await sleep(50)
     }
     const { args } = this.#options

@@ -4,10 +4,11 @@ import type { CliContext } from '../context.ts'
 import { addDaemonOptions, type DaemonFlags, openDaemonLogger, runDaemon } from '../daemon.ts'
 import { addErasureOptions, type ErasureFlags, readErasureSettings } from '../erasure-options.ts'
 import { addRepairOptions, type RepairFlags, readRepairSettings } from '../repair-options.ts'
+import { addRootKeyOptions, type RootKeyFlags, readRootKeySettings } from '../root-key-options.ts'
 import { readDurationMs } from '../setting-values.ts'
 import { addTlsOptions, readTlsKeys, type TlsFlags } from '../tls-options.ts'
 
-interface MasterFlags extends DaemonFlags, RepairFlags, ErasureFlags, TlsFlags {
+interface MasterFlags extends DaemonFlags, RepairFlags, ErasureFlags, RootKeyFlags, TlsFlags {
   readonly dir: string
   readonly ip: string
   readonly publicHost?: string
@@ -51,7 +52,7 @@ export function registerMaster(
     .option('--heartbeat <time>', 'volume servers report so often; three missed: down', '5s')
     .option('--write-tokens', 'give out tokens for writes')
     .option('--read-tokens', 'give out tokens for reads')
-  addErasureOptions(addRepairOptions(command))
+  addRootKeyOptions(addErasureOptions(addRepairOptions(command)))
   addTlsOptions(addDaemonOptions(command)).action(async (flags: MasterFlags) => {
     finish(await runMaster(context, flags))
   })
@@ -78,6 +79,7 @@ async function runMaster(context: CliContext, flags: MasterFlags): Promise<numbe
     needsReadTokens: flags.readTokens === true,
     repair: readRepairSettings(flags),
     erasure: readErasureSettings(flags),
+    ...readRootKeySettings(flags),
     standby: flags.standby === true,
     secret: secretFile === undefined ? undefined : await readClusterSecret(disk, secretFile),
     tls: await readTlsKeys(disk, flags),

@@ -4,10 +4,18 @@ import type { CliContext } from '../context.ts'
 import { addDaemonOptions, type DaemonFlags, openDaemonLogger, runDaemon } from '../daemon.ts'
 import { addErasureOptions, type ErasureFlags, readErasureSettings } from '../erasure-options.ts'
 import { addRepairOptions, type RepairFlags, readRepairSettings } from '../repair-options.ts'
+import { addRootKeyOptions, type RootKeyFlags, readRootKeySettings } from '../root-key-options.ts'
+import { addS3Options, readS3Settings, type S3Flags } from '../s3-options.ts'
 import { readChoice, readCount, readList, readPort } from '../setting-values.ts'
 import { addTlsOptions, readTlsKeys, type TlsFlags } from '../tls-options.ts'
 
-interface ServerFlags extends DaemonFlags, RepairFlags, ErasureFlags, TlsFlags {
+interface ServerFlags
+  extends DaemonFlags,
+    RepairFlags,
+    ErasureFlags,
+    RootKeyFlags,
+    S3Flags,
+    TlsFlags {
   readonly dir: string
   readonly volumeServers: string
   readonly ip: string
@@ -60,7 +68,7 @@ export function registerServer(
     .option('--threads <count>', 'threads for HTTP beside the one that owns the volumes', '0')
     .option('--write-tokens', 'writes need a token of the master')
     .option('--read-tokens', 'reads need a token of the master')
-  addErasureOptions(addRepairOptions(command))
+  addS3Options(addRootKeyOptions(addErasureOptions(addRepairOptions(command))))
   addTlsOptions(addDaemonOptions(command)).action(async (flags: ServerFlags) => {
     finish(await serve(context, flags))
   })
@@ -88,6 +96,8 @@ async function serve(context: CliContext, flags: ServerFlags): Promise<number> {
     needsReadTokens: flags.readTokens === true,
     repair: readRepairSettings(flags),
     erasure: readErasureSettings(flags),
+    ...readRootKeySettings(flags),
+    s3: readS3Settings(flags, flags.ip),
     isStandby: flags.standby === true,
     tls: await readTlsKeys(context.disk, flags),
     logger,
@@ -98,11 +108,12 @@ async function serve(context: CliContext, flags: ServerFlags): Promise<number> {
 }
 
 function bannerOf(running: RunningServer, dir: string): readonly string[] {
-  const { masterUrl, volumeUrls, secretFile } = running
+  const { masterUrl, rootKeyFile, s3Url, secretFile, volumeUrls } = running
   return [
     'hayloft is ready',
     `  master   ${masterUrl}`,
     ...volumeUrls.map((url) => `  volume   ${url}`),
+    ...(s3Url === undefined ? [] : [`  s3       ${s3Url}  (root key: ${rootKeyFile})`]),
     `  data     ${dir}`,
     `  secret   ${secretFile}`,
     'try',

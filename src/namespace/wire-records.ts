@@ -164,10 +164,12 @@ export function uploadFromWire(wire: WireUpload): Upload {
   const key = parseObjectKey(wire.key)
   const upload = decoded('an upload', () => decodeUpload(key, uploadId, row))
   const { acl, contentType, headers, isLegalHold, metadata, retention, tags } = upload
-  const { checksumAlgorithm, checksumType, ownerId, startedAtMs, storageClass } = upload
+  const { checksumAlgorithm, checksumType, initiatorId, ownerId } = upload
+  const { startedAtMs, storageClass } = upload
   // Nothing but these: what else was in the JSON would be stored, and given out, as ours.
   return {
-    ...{ key, uploadId, startedAtMs, storageClass, ownerId, checksumAlgorithm, checksumType },
+    ...{ key, uploadId, startedAtMs, storageClass, ownerId, initiatorId },
+    ...{ checksumAlgorithm, checksumType },
     ...{ contentType, headers, metadata, tags, acl, retention, isLegalHold },
   }
 }

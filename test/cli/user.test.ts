@@ -43,6 +43,12 @@ async function policyFile(text: string): Promise<string> {
   return path
 }
 
+/** What a gateway takes. */
+const POLICY = JSON.stringify({
+  Version: '2012-10-17',
+  Statement: [{ Effect: 'Allow', Action: 's3:GetObject', Resource: 'arn:aws:s3:::photos/*' }],
+})
+
 const ONCE = 'hayloft: the secret key is not shown again\n'
 const MISSING = { exitCode: 2, out: '', err: expect.stringMatching(/^hayloft: USER_NOT_FOUND: /) }
 
@@ -71,7 +77,7 @@ describe('hayloft user', () => {
   })
 
   test('add --json tells programs all of it', async () => {
-    const path = await policyFile('{"Statement":[]}')
+    const path = await policyFile(POLICY)
     const flags = ['--display-name', 'Bob B.', '--policy-file', path, '--json']
     const added = await user('add', 'bob', ...flags)
     expect(added).toMatchObject({ exitCode: 0, err: '' })
@@ -80,7 +86,7 @@ describe('hayloft user', () => {
       displayName: 'Bob B.',
       canonicalId: expect.stringMatching(/^[0-9a-f]{64}$/),
       isRoot: false,
-      policy: '{"Statement":[]}',
+      policy: POLICY,
       createdAtMs: expect.any(Number),
       accessKeyId: expect.stringMatching(/^HL/),
       secretAccessKey: expect.stringMatching(/^[\w-]{40}$/),
@@ -109,14 +115,16 @@ describe('hayloft user', () => {
 
   test('policy set and rm change what show says', async () => {
     await user('add', 'erin')
-    const text = '{\n  "Statement": []\n}\n'
+    const text = `${POLICY}\n`
     const set = await user('policy', 'set', 'erin', await policyFile(text))
     expect(set).toEqual({ exitCode: 0, out: 'erin: another policy from now on\n', err: '' })
-    expect((await user('show', 'erin')).out).toMatch(/^policy\n\{\n {2}"Statement": \[\]\n\}\n$/m)
+    expect((await user('show', 'erin')).out).toMatch(/^policy\n\{.*s3:GetObject.*\}\n$/m)
     expect(JSON.parse((await user('show', 'erin', '--json')).out)).toMatchObject({ policy: text })
     expect((await user('list')).out).toMatch(/^erin +erin +- +yes /m)
     const bad = await user('policy', 'set', 'erin', await policyFile('no JSON'))
-    expect(bad.err).toMatch(/^hayloft: REQUEST_INVALID: a policy /)
+    expect(bad.err).toMatch(/^hayloft: REQUEST_INVALID: /)
+    const empty = await user('policy', 'set', 'erin', await policyFile('{"Statement":[]}'))
+    expect(empty.err).toMatch(/^hayloft: REQUEST_INVALID: the policy cannot be used: /)
     const none = await user('policy', 'set', 'erin', join(temp.path, 'none.json'))
     expect(none.err).toMatch(/^hayloft: PATH_NOT_FOUND: /)
     const removed = await user('policy', 'rm', 'erin')

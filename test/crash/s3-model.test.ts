@@ -1,4 +1,7 @@
+import { execFile } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { CreateBucketCommand, PutBucketVersioningCommand, S3Client } from '@aws-sdk/client-s3'
 import { expect, test } from 'vitest'
 import { DisposeStack } from '../../src/runtime/dispose-stack.ts'
@@ -7,6 +10,8 @@ import { S3ModelClient } from '../support/s3-model-client.ts'
 import { ClusterProcesses, freePorts, ServerProcess } from '../support/server-process.ts'
 import { openTempDirectory } from '../support/temp-directory.ts'
 
+const run = promisify(execFile)
+const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const SEED = Number(process.env['SEED'] ?? 1)
 const KILLS = 10
 const CLIENTS = 6
@@ -85,5 +90,9 @@ test(`S3 keeps what it acknowledged through ${KILLS} kills of its processes (see
   const lost = clients.reduce((sum, client) => sum + client.lostCount, 0)
   console.log(`${done} steps done, ${lost} without an answer`)
   expect(clients.flatMap(({ faults }) => faults)).toEqual([])
+  // It fails when a row names bytes that are not all there.
+  const where = ['--master', cluster.masterAddress, '--secret-file', cluster.secretFile]
+  const { stdout } = await run(process.execPath, [MAIN, 'namespace', 'check', ...where])
+  console.log(stdout)
   expect(done).toBeGreaterThan(200)
 }, 180_000)

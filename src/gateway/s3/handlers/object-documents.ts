@@ -38,7 +38,7 @@ export async function putObjectTagging(exchange: S3Exchange): Promise<S3Reply> {
   await exchange.bucket()
   const document = await exchange.document()
   const tags = attempt(() => readTagging(document, 'object'))
-  // Policies may allow or deny by the tags: whoever may not hears nothing of what is wrong with them.
+  // Policies may go by the tags: whoever is denied hears nothing of what is wrong with them.
   exchange.bodyTags = new Map(tags.value?.map(({ key, value }) => [key, value]))
   const found = await target(exchange, 's3:PutObjectTagging', 's3:PutObjectVersionTagging')
   if (tags.value === undefined) throw tags.error

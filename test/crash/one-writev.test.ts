@@ -7,7 +7,8 @@ import { straceUnsupported } from '../support/strace.ts'
 import { openTempDirectory } from '../support/temp-directory.ts'
 
 const PUTS = 64
-const DELAY_MS = 400
+/** Long beside what a busy machine takes for a sync of its own. */
+const DELAY_MS = 2000
 
 const unsupported = skipLoudly('counting system calls', straceUnsupported())
 

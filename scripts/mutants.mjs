@@ -162,9 +162,9 @@ const MUTANTS = [
   {
     name: 'delete-intent',
     file: 'src/namespace/named-files.ts',
-    from: '            ...(before === undefined ? [] : [this.#intentOf(before)]),\n',
+    from: '      if (before !== undefined) changes.dropFile(formatFileId(before.fileId), name)\n',
     to: '',
-    tests: ['test/namespace'],
+    tests: ['test/namespace/named-files.test.ts'],
   },
   {
     name: 'signed-method',

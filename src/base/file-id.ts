@@ -58,14 +58,26 @@ export function formatFileId(fileId: FileId): string {
  * @throws {StoreError} FILE_ID_INVALID
  */
 export function parseNeedleKey(text: string): NeedleKey {
-  const match = /^([0-9a-f]{9,24})(?:_(\d{1,15}))?$/i.exec(text)
+  if (!/^[0-9a-f]{9,24}$/i.test(text)) return parseAddedKey(text)
+  // The usual form, without the captures that the other one needs.
+  const cookieAt = text.length - COOKIE_DIGITS
+  const lowAt = Math.max(0, cookieAt - 8)
+  const high = lowAt === 0 ? 0 : Number.parseInt(text.slice(0, lowAt), 16)
+  return {
+    needleId: needleId(high, Number.parseInt(text.slice(lowAt, cookieAt), 16)),
+    cookie: cookie(Number.parseInt(text.slice(cookieAt), 16)),
+  }
+}
+
+function parseAddedKey(text: string): NeedleKey {
+  const match = /^([0-9a-f]{9,24})_(\d{1,15})$/i.exec(text)
   if (match === null) {
     throw new StoreError(
       'FILE_ID_INVALID',
       `${quote(text)} is not a needle id and cookie: 9 to 24 hex digits, perhaps _ and a number`,
     )
   }
-  const [, digits = '', added = '0'] = match
+  const [, digits = '', added = ''] = match
   const idDigits = digits.slice(0, -COOKIE_DIGITS).padStart(16, '0')
   const id = needleId(
     Number.parseInt(idDigits.slice(0, 8), 16),

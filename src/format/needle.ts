@@ -228,9 +228,12 @@ export class Needle {
 
   /** Whether the needle has a time to live of its own; cheaper than decoding the attributes. */
   get mayExpire(): boolean {
-    const flagsAt = this.#attributesAt
-    const flags = flagsAt < this.#bodyEnd ? this.#view.getUint8(flagsAt) : 0
-    return (flags & NEEDLE_FLAG.ttl) !== 0
+    return (this.#flags & NEEDLE_FLAG.ttl) !== 0
+  }
+
+  /** Whether the data is what was put: neither compressed nor a manifest of chunks. */
+  get isPlain(): boolean {
+    return (this.#flags & (NEEDLE_FLAG.compressed | NEEDLE_FLAG.chunkManifest)) === 0
   }
 
   /**
@@ -239,8 +242,7 @@ export class Needle {
    * would make nonsense of it.
    */
   get isDoubtful(): boolean {
-    const flagsAt = this.#attributesAt
-    const flags = flagsAt < this.#bodyEnd ? this.#view.getUint8(flagsAt) : 0
+    const flags = this.#flags
     const { data } = this
     const isPacked = (flags & NEEDLE_FLAG.compressed) !== 0
     const looksPacked = data[0] === GZIP_MAGIC[0] && data[1] === GZIP_MAGIC[1]
@@ -282,6 +284,12 @@ export class Needle {
 
   get #bodyEnd(): number {
     return this.#at + NEEDLE_HEADER_BYTES + this.sizeBytes
+  }
+
+  /** Zero: none is set, or the needle has no attributes. */
+  get #flags(): number {
+    const flagsAt = this.#attributesAt
+    return flagsAt < this.#bodyEnd ? this.#view.getUint8(flagsAt) : 0
   }
 
   get #attributesAt(): number {

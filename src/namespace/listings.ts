@@ -32,6 +32,8 @@ import { compareUtf8 } from './utf8-order.ts'
  * a seek costs about as much as so many rows.
  */
 const STEPS_MAX = 32
+/** Handed on at once: one by one would cost more than to read them. */
+const PIECE_ROWS = 100
 /** Pages with a delimiter may need more rows than they have entries. */
 const ROWS_MIN = 64
 
@@ -75,10 +77,12 @@ export class Listings {
     // A key follows directly on itself: it has one row.
     const range = page.rangeIn(walk.whole, (key) => walk.whole.gte + key)
     const objects: ListedObject[] = []
-    for await (const { name, key, value } of this.#walk(walk, range, page, request, signal)) {
-      const step = page.offer(name)
-      if (step === 'full') break
-      if (step === 'take') objects.push({ key: name, version: decodeObjectVersion(value, key) })
+    for await (const rows of this.#walk(walk, range, page, request, signal)) {
+      for (const { name, key, value } of rows) {
+        if (page.offer(name) !== 'take') continue
+        objects.push({ key: name, version: decodeObjectVersion(value, key) })
+      }
+      if (page.isFull) break
     }
     return { objects, commonPrefixes: page.commonPrefixes, next: page.next?.key }
   }
@@ -131,10 +135,12 @@ export class Listings {
     const from = isInside ? `${uploadKey(bucketId, after, afterUploadId)}\0` : gte
     const uploads: Upload[] = []
     const range = { gte: from, lt }
-    for await (const { name, key, value } of this.#walk(walk, range, page, request, signal)) {
-      const step = page.offer(name)
-      if (step === 'full') break
-      if (step === 'take') uploads.push(decodeUpload(name, uploadOfRow(key).uploadId, value))
+    for await (const rows of this.#walk(walk, range, page, request, signal)) {
+      for (const { name, key, value } of rows) {
+        if (page.offer(name) !== 'take') continue
+        uploads.push(decodeUpload(name, uploadOfRow(key).uploadId, value))
+      }
+      if (page.isFull) break
     }
     const { commonPrefixes, next } = page
     const lastId = next?.isCommon === true ? undefined : uploads.at(-1)?.uploadId
@@ -206,14 +212,14 @@ export class Listings {
     }
   }
 
-  /** Rows of a range; of a common prefix some, then it is passed with a seek. */
+  /** Rows of a range, in pieces; of a common prefix some, then it is passed with a seek. */
   async *#walk(
     { keyOf, whole }: Walk,
     { gte, lt }: KeyRange,
     page: Page,
     request: { readonly delimiter: string; readonly limit: number },
     signal: AbortSignal,
-  ): AsyncGenerator<KeyedRow, void, undefined> {
+  ): AsyncGenerator<readonly KeyedRow[], void, undefined> {
     const limit = request.delimiter === '' ? request.limit + 1 : Math.max(request.limit, ROWS_MIN)
     let from: string | undefined = gte
     while (from !== undefined && compareUtf8(from, lt) < 0) {
@@ -221,6 +227,7 @@ export class Listings {
       let common: string | undefined
       let steps = 0
       let count = 0
+      let piece: KeyedRow[] = []
       for await (const row of this.#store.scan({ gte: from, lt, limit }, signal)) {
         const name = keyOf(row.key)
         const prefix = page.commonPrefixOf(name)
@@ -231,9 +238,14 @@ export class Listings {
           next = behind === undefined ? whole.lt : whole.gte + behind
           break
         }
-        if (steps === 0) yield { ...row, name }
+        if (steps === 0) piece.push({ name, key: row.key, value: row.value })
         if (++count === limit) next = `${row.key}\0`
+        // Behind a common prefix there may be many rows that nobody wants.
+        if (piece.length === 0 || (common === undefined && piece.length < PIECE_ROWS)) continue
+        yield piece
+        piece = []
       }
+      if (piece.length > 0) yield piece
       from = next
     }
   }
@@ -247,12 +259,19 @@ function isMarkable(
   return isObjectKey(after) && after.startsWith(prefix) && !page.isCommonAfter
 }
 
-/** An iterator that is read by hand, and ended when it is disposed. */
-function pull<Item>(source: AsyncGenerator<Item, void, undefined>) {
+/** Items of pieces, read by hand one by one; the source is ended when this is disposed. */
+function pull<Item>(source: AsyncGenerator<readonly Item[], void, undefined>) {
+  let piece: readonly Item[] = []
+  let at = 0
   return {
     async next(): Promise<Item | undefined> {
-      const { done, value } = await source.next()
-      return done === true ? undefined : value
+      while (at === piece.length) {
+        const { done, value } = await source.next()
+        if (done === true) return undefined
+        piece = value
+        at = 0
+      }
+      return piece[at++]
     },
     async [Symbol.asyncDispose](): Promise<void> {
       await source.return()

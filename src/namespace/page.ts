@@ -39,6 +39,11 @@ export class Page {
     this.#request = request
   }
 
+  /** Something followed when there was no more room. */
+  get isFull(): boolean {
+    return this.#isTruncated
+  }
+
   /** The last key or common prefix that was taken, if something follows it. */
   get next(): { readonly key: string; readonly isCommon: boolean } | undefined {
     return this.#isTruncated ? this.#last : undefined

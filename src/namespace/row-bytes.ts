@@ -88,10 +88,16 @@ export class RowWriter {
   }
 }
 
+const SHORT_ROW_BYTES = 512
+const BEYOND_ASCII = /[\u0080-\u00ff]/
+
 /** Reads what a `RowWriter` wrote. Every method throws METADATA_CORRUPT where a row ends early. */
 export class RowReader {
   readonly #buffer: Buffer
   readonly #key: string
+  /** All of the row, when any of it was asked for: of a short row that costs as much as a part. */
+  #digits: string | undefined
+  #latin1: string | undefined
   #at = 0
 
   /** `key` is for messages. */
@@ -139,12 +145,26 @@ export class RowReader {
   text(): string {
     const sizeBytes = this.varint()
     const at = this.#take(sizeBytes)
-    return this.#buffer.toString('utf8', at, at + sizeBytes)
+    const end = at + sizeBytes
+    if (this.#isShort) {
+      this.#latin1 ??= this.#buffer.toString('latin1')
+      const text = this.#latin1.slice(at, end)
+      if (!BEYOND_ASCII.test(text)) return text
+    }
+    return this.#buffer.toString('utf8', at, end)
   }
 
   hex(sizeBytes: number): string {
     const at = this.#take(sizeBytes)
-    return this.#buffer.toString('hex', at, at + sizeBytes)
+    const end = at + sizeBytes
+    if (!this.#isShort) return this.#buffer.toString('hex', at, end)
+    this.#digits ??= this.#buffer.toString('hex')
+    return this.#digits.slice(2 * at, 2 * end)
+  }
+
+  /** A text that is cut out keeps the whole it was cut out of in memory. */
+  get #isShort(): boolean {
+    return this.#buffer.length <= SHORT_ROW_BYTES
   }
 
   /** @throws {StoreError} METADATA_CORRUPT: something follows. */

@@ -330,6 +330,13 @@ export interface VolumeApi {
   /** @throws {StoreError} NEEDLE_NOT_FOUND, COOKIE_MISMATCH, NEEDLE_CORRUPT, RANGE_INVALID. */
   read(request: ReadRequest, signal: AbortSignal): Promise<NeedleContent>
 
+  /**
+   * The whole data of a needle that is in memory and lies there as it was put: neither compressed
+   * nor a manifest. Undefined: use `read`, which also says what is wrong. The bytes are part of a
+   * larger buffer: whoever keeps them copies them. Absent: the server is not in this process.
+   */
+  readNow?(request: ReadRequest): Buffer | undefined
+
   /** @throws {StoreError} EPOCH_STALE, VOLUME_EXISTS, DISK_FULL. */
   allocateVolume(command: AllocateVolumeCommand, signal: AbortSignal): Promise<void>
 

@@ -244,8 +244,15 @@ export class Volume implements AsyncDisposable {
    * @throws {StoreError} NEEDLE_NOT_FOUND, COOKIE_MISMATCH, NEEDLE_CORRUPT, CLOSED.
    */
   readWarm(request: ReadRequest, into?: ReadBuffer): Needle | undefined {
-    this.#onRequest()
-    return this.#reader.readWarm(this.#generation, request, into)
+    let isAnswered = true
+    try {
+      const needle = this.#reader.readWarm(this.#generation, request, into)
+      isAnswered = needle !== undefined
+      return needle
+    } finally {
+      // Otherwise `read` answers, and counts it.
+      if (isAnswered) this.#onRequest()
+    }
   }
 
   /**

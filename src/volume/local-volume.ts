@@ -125,6 +125,17 @@ export class LocalVolume implements VolumeApi, AsyncDisposable {
     return await this.#parts.needles.get(request, signal)
   }
 
+  readNow({ fileId, readDeleted, readToken }: ReadRequest): Buffer | undefined {
+    try {
+      this.#parts.readTokens?.verifyRead(readToken, fileId)
+      const needle = this.#parts.needles.readWarm(fileId, readDeleted)
+      return needle?.isPlain === true ? needle.data : undefined
+    } catch (error) {
+      if (isStoreError(error)) return undefined
+      throw error
+    }
+  }
+
   async allocateVolume(command: AllocateVolumeCommand, _signal: AbortSignal): Promise<void> {
     const { volumeId, replication, ttl } = command
     const collection = parseCollection(command.collection)

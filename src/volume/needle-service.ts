@@ -117,7 +117,7 @@ export class NeedleService implements NeedleAccess, AsyncDisposable {
     return this.#parts.store.find(volumeId) !== undefined || this.#coded.isHere(volumeId)
   }
 
-  readWarm(fileId: FileId, readDeleted: boolean, into: ReadBuffer): Needle | undefined {
+  readWarm(fileId: FileId, readDeleted: boolean, into?: ReadBuffer): Needle | undefined {
     const { volumeId } = fileId
     const stored = this.#parts.store.find(volumeId)
     if (stored === undefined && this.#coded.isHere(volumeId)) return undefined
@@ -229,7 +229,7 @@ export class NeedleService implements NeedleAccess, AsyncDisposable {
       if (instead !== undefined) return instead
     }
     try {
-      const found = await this.read(fileId, readDeleted)
+      const found = this.readWarm(fileId, readDeleted) ?? (await this.read(fileId, readDeleted))
       return contentOf(found, range, signal, () => this.noteBad(fileId))
     } catch (error) {
       if (!isStoreError(error)) throw error

@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { LevelStore } from '../../src/metadata/level/level-store.ts'
+import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { NodeDisk } from '../../src/runtime/node-disk.ts'
 import { Prng } from '../support/prng.ts'
@@ -46,7 +47,7 @@ test.each([1, 2, 3])('every acknowledged commit survives kill -9 (seed %d)', asy
     const count = prng.between(1, 3000)
     acked.push(...(await writeUntilKilled(directory.path, `r${round}`, count)))
     expect(acked.length).toBeGreaterThanOrEqual(count)
-    const parts = { disk: new NodeDisk(), logger: silentLogger }
+    const parts = { clock: systemClock, disk: new NodeDisk(), logger: silentLogger }
     await using store = await LevelStore.open(parts, { directory: directory.path }, never)
     const found = new Map<string, string>()
     for await (const { key, value } of store.scan({}, never)) {

@@ -3,12 +3,13 @@
 // of the store, what keys begin with.
 const [, , dist, directory, prefix] = process.argv
 const { LevelStore } = await import(`${dist}/metadata/level/level-store.js`)
+const { systemClock } = await import(`${dist}/runtime/clock.js`)
 const { silentLogger } = await import(`${dist}/runtime/logger.js`)
 const { NodeDisk } = await import(`${dist}/runtime/node-disk.js`)
 
 const { signal } = new AbortController()
 const store = await LevelStore.open(
-  { disk: new NodeDisk(), logger: silentLogger },
+  { clock: systemClock, disk: new NodeDisk(), logger: silentLogger },
   { directory },
   signal,
 )

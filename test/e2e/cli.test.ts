@@ -121,7 +121,8 @@ describe('a tree of 300 odd files', () => {
   })
 })
 
-describe('a foreign volume', () => {
+// Each case has directories of its own, and mostly waits for programs to start.
+describe.concurrent('a foreign volume', () => {
   test('without its index is fixed to answer the same 298 needles', async () => {
     const directory = join(temp.path, 'foreign')
     await makeFixture(directory)
@@ -163,7 +164,7 @@ describe('a foreign volume', () => {
   })
 })
 
-describe('bad input is one clear line with its code, and changes nothing', () => {
+describe.concurrent('bad input is one clear line with its code, and changes nothing', () => {
   const COMMANDS = ['check', 'fix', 'dump', 'vacuum', 'export'] as const
 
   async function expectRefusal(directory: string, args: string[], line: string): Promise<void> {

@@ -10,6 +10,7 @@ import { ClusterProcesses, freePorts, ServerProcess } from '../support/server-pr
 import { openTempDirectory } from '../support/temp-directory.ts'
 
 const MIB = 2 ** 20
+const READERS = 16
 
 /** Bytes that follow from a number, so that what is read can be checked without keeping it. */
 function bodyOf(index: number): Buffer {
@@ -48,11 +49,16 @@ async function writeUntil(
 async function expectAll(client: HayloftClient, ledger: Ledger): Promise<void> {
   expect(new Set(ledger.values()).size, 'a file id was given out twice').toBe(ledger.size)
   const lost: string[] = []
-  for (const [index, fileId] of ledger) {
-    const got = await client.get(fileId, {}).catch((error: unknown) => String(error))
-    const isRight = typeof got !== 'string' && Buffer.from(got.data).equals(bodyOf(index))
-    if (!isRight) lost.push(`${fileId}: ${typeof got === 'string' ? got : 'wrong bytes'}`)
+  const files = [...ledger]
+  const read = async (): Promise<void> => {
+    for (let file = files.pop(); file !== undefined; file = files.pop()) {
+      const [index, fileId] = file
+      const got = await client.get(fileId, {}).catch((error: unknown) => String(error))
+      const isRight = typeof got !== 'string' && Buffer.from(got.data).equals(bodyOf(index))
+      if (!isRight) lost.push(`${fileId}: ${typeof got === 'string' ? got : 'wrong bytes'}`)
+    }
   }
+  await Promise.all(Array.from({ length: READERS }, read))
   expect(lost).toEqual([])
 }
 

@@ -16,7 +16,8 @@ import { openTempDirectory } from '../support/temp-directory.ts'
 const MIB = 2 ** 20
 const NEVER = new AbortController().signal
 const FILES = 60
-const STEPS = 3000
+const STEPS = 1200
+const VACUUM_EVERY = 200
 const READERS = 6
 
 async function startStore(directory: string, threads: number) {
@@ -75,7 +76,7 @@ describe('three data threads over one store', () => {
         expect(status).toBe(expected.has(fid) ? 202 : 404)
         expected.delete(fid)
       }
-      if (step % 500 === 499) {
+      if (step % VACUUM_EVERY === VACUUM_EVERY - 1) {
         expect((await call(`${masterUrl}/vol/vacuum?garbageThreshold=0.01`, 'GET')).status).toBe(
           200,
         )
@@ -88,7 +89,7 @@ describe('three data threads over one store', () => {
     }
     isOver = true
     await Promise.all(readers)
-    expect(vacuums).toBe(6)
+    expect(vacuums).toBe(STEPS / VACUUM_EVERY)
     for (const fid of fids) {
       const seen = await call(`${url}/${fid}`, 'GET')
       const body = expected.get(fid)

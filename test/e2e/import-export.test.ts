@@ -12,7 +12,7 @@ import { openTempDirectory } from '../support/temp-directory.ts'
 
 const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 /** `npm run repair:all` takes more. */
-const FILES = process.env['HAYLOFT_REPAIR_LANE'] === 'all' ? 20_500 : 8_000
+const FILES = process.env['HAYLOFT_REPAIR_LANE'] === 'all' ? 20_500 : 4_000
 const MINUTES = 60_000
 
 const run = promisify(execFile)
@@ -79,7 +79,7 @@ describe(`a real tree of ${FILES} files`, () => {
       const importing = hayloft('import', tree, '--as', 'tree', ...to)
       // Awaited below: until then a failure is nobody's.
       importing.catch(() => undefined)
-      await sleep(2000)
+      await sleep(1000)
       const [server] = cluster.volumes
       await server?.kill()
       await sleep(1000)

@@ -13,17 +13,9 @@ import {
 import { CodedStorm } from './coded-storm.ts'
 import type { PoweredNode } from './powered-node.ts'
 
-// Caches that are made as large as they may become would take most of the time of a start.
-vi.mock('lru-cache', async (importOriginal) => {
-  const original = await importOriginal<typeof import('lru-cache')>()
-  class SmallCache extends original.LRUCache<object, object> {
-    constructor(options: { readonly max: number }) {
-      const { max = 0 } = options
-      super(max > 50 ? { ...options, max: 50 } : options)
-    }
-  }
-  return { ...original, LRUCache: SmallCache }
-})
+vi.mock(import('lru-cache'), async (importOriginal) =>
+  (await import('../support/small-caches.ts')).smallCaches(importOriginal),
+)
 
 let watch: CodecWatch
 

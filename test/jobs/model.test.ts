@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { seeds } from '../support/prng.ts'
+import { IS_MODEL_LANE, seeds } from '../support/prng.ts'
 import { Scenario } from './model-scenario.ts'
 
 const COPIES = {
@@ -16,6 +16,9 @@ const SHARDS = {
   lossChance: 0.005,
 } as const
 
+/** `npm run model:all` takes more. */
+const SEEDS = IS_MODEL_LANE ? 10_000 : 600
+
 async function expectKept(scenario: Scenario): Promise<void> {
   const { clients, cluster, volume } = scenario
   const error = await scenario.repair()
@@ -30,7 +33,7 @@ async function expectKept(scenario: Scenario): Promise<void> {
 // Method: random writes, faults and deaths of workers at every call of random jobs; then calm, and
 // repairs as a scheduler would queue them. Replay: SEED=17 npx vitest run test/jobs/model.test.ts
 describe('jobs on a model of a cluster', () => {
-  test.each(seeds(2000))('keep every promise (seed %d)', async (seed) => {
+  test.each(seeds(SEEDS))('keep every promise (seed %d)', async (seed) => {
     const scenario = new Scenario(seed, COPIES)
     const { clients, prng } = scenario
     for (let count = prng.between(0, 30); count > 0; count--) clients.act()
@@ -46,7 +49,7 @@ describe('jobs on a model of a cluster', () => {
 // The same for shards. A volume is coded from the start, or by the first job; repairs in between
 // make it whole, or most jobs would have nothing to begin with.
 describe('jobs on a model of a cluster, of a volume with shards', () => {
-  test.each(seeds(2000))('keep every promise (seed %d)', async (seed) => {
+  test.each(seeds(SEEDS))('keep every promise (seed %d)', async (seed) => {
     const scenario = new Scenario(seed, SHARDS)
     const { clients, prng, volume } = scenario
     for (let count = prng.between(5, 40); count > 0; count--) clients.act()

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { isStoreError } from '../../src/base/store-error.ts'
 import { JOB_PHASES, type JobPhase } from '../../src/jobs/job.ts'
 import type { JobKind } from '../../src/net/jobs-api.ts'
@@ -7,6 +7,10 @@ import { vid } from '../support/test-store.ts'
 import { SIGNAL } from '../support/volume-model.ts'
 import type { LocalNode } from '../volume/local-node.ts'
 import { RealNodes } from './real-nodes.ts'
+
+vi.mock(import('lru-cache'), async (importOriginal) =>
+  (await import('../support/small-caches.ts')).smallCaches(importOriginal),
+)
 
 const VOLUME = 7
 

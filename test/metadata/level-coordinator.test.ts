@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { LevelCoordinator } from '../../src/metadata/level/level-coordinator.ts'
 import { LevelStore } from '../../src/metadata/level/level-store.ts'
 import { MemoryStore } from '../../src/metadata/memory/memory-store.ts'
+import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { NodeDisk } from '../../src/runtime/node-disk.ts'
 import { testCoordinator } from '../conformance/coordinator.ts'
@@ -17,7 +18,7 @@ testCoordinator('LevelCoordinator', async () => {
   return {
     async open(address) {
       await store?.[Symbol.asyncDispose]()
-      const parts = { disk: new NodeDisk(), logger: silentLogger }
+      const parts = { clock: systemClock, disk: new NodeDisk(), logger: silentLogger }
       store = await LevelStore.open(parts, { directory: directory.path }, never)
       return await LevelCoordinator.open(
         { store, random, logger: silentLogger },

@@ -3,6 +3,7 @@ import { StoreError } from '../../src/base/store-error.ts'
 import { CommitQueue, type GroupWrite } from '../../src/metadata/level/commit-queue.ts'
 import { levelError } from '../../src/metadata/level/level-errors.ts'
 import { LevelStore } from '../../src/metadata/level/level-store.ts'
+import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { NodeDisk } from '../../src/runtime/node-disk.ts'
 import { bytes, keysOf, put, testMetadataStore } from '../conformance/metadata-store.ts'
@@ -11,7 +12,11 @@ import { openTempDirectory } from '../support/temp-directory.ts'
 const never = new AbortController().signal
 
 function openLevel(directory: string): Promise<LevelStore> {
-  return LevelStore.open({ disk: new NodeDisk(), logger: silentLogger }, { directory }, never)
+  return LevelStore.open(
+    { clock: systemClock, disk: new NodeDisk(), logger: silentLogger },
+    { directory },
+    never,
+  )
 }
 
 testMetadataStore('LevelStore', async () => {

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { LevelStore } from '../../src/metadata/level/level-store.ts'
+import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { NodeDisk } from '../../src/runtime/node-disk.ts'
 import { openTempDirectory } from '../support/temp-directory.ts'
@@ -9,7 +10,11 @@ const ALL = { prefix: '', delimiter: '/', after: '', limit: 1000 }
 const KEYS = ['a/1', 'a/2', 'b', '\uffff', '\u{1f600}']
 
 function openStore(directory: string): Promise<LevelStore> {
-  return LevelStore.open({ disk: new NodeDisk(), logger: silentLogger }, { directory }, never)
+  return LevelStore.open(
+    { clock: systemClock, disk: new NodeDisk(), logger: silentLogger },
+    { directory },
+    never,
+  )
 }
 
 test('over LevelDB all of it is there after the store was opened anew', async () => {

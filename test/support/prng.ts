@@ -68,6 +68,9 @@ export class Prng implements Random {
   }
 }
 
+/** `npm run model:all`: many more lives of every model, for whoever has changed what they model. */
+export const IS_MODEL_LANE = process.env['HAYLOFT_MODEL_LANE'] === 'all'
+
 /** Seeds for `test.each`: 1 … count, or the single one that SEED names, to replay a failure. */
 export function seeds(count: number): number[] {
   const { SEED: replay } = process.env

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { needleIdFromNumber } from '../../src/base/ids.ts'
 import { StoreError } from '../../src/base/store-error.ts'
 import { vid } from '../support/test-store.ts'
@@ -15,6 +15,10 @@ import {
   THREE_AND_TWO,
 } from './coded-nodes.ts'
 import { changedPeer, collect, fid, holdLookup, LocalCluster, LocalNode } from './local-node.ts'
+
+vi.mock(import('lru-cache'), async (importOriginal) =>
+  (await import('../support/small-caches.ts')).smallCaches(importOriginal),
+)
 
 const NEWER = '1700000000000000002'
 const isGone = { code: 'NEEDLE_NOT_FOUND' }

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { volumeId } from '../../src/base/ids.ts'
 import { LIMITS } from '../../src/base/limits.ts'
 import { StoreError } from '../../src/base/store-error.ts'
@@ -20,6 +20,10 @@ import {
   THREE_AND_TWO,
 } from './coded-nodes.ts'
 import { changedPeer, collect, fid, LocalCluster, LocalNode } from './local-node.ts'
+
+vi.mock(import('lru-cache'), async (importOriginal) =>
+  (await import('../support/small-caches.ts')).smallCaches(importOriginal),
+)
 
 const NEWER = '1700000000000000002'
 

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { crc32c } from '../../src/base/crc32c.ts'
 import { StoreError } from '../../src/base/store-error.ts'
 import { MIB } from '../../src/base/units.ts'
@@ -8,6 +8,10 @@ import { Prng, seeds } from '../support/prng.ts'
 import { vid } from '../support/test-store.ts'
 import { SIGNAL } from '../support/volume-model.ts'
 import { changedPeer, collect, fid, LocalCluster, LocalNode, nodeAt } from './local-node.ts'
+
+vi.mock(import('lru-cache'), async (importOriginal) =>
+  (await import('../support/small-caches.ts')).smallCaches(importOriginal),
+)
 
 const copyCommand = {
   epoch: 1,

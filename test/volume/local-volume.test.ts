@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { parseReplicaPlacement } from '../../src/base/replica-placement.ts'
 import { parseTtl, TTL_NONE } from '../../src/base/ttl.ts'
 import { MIB } from '../../src/base/units.ts'
@@ -7,6 +7,10 @@ import { Prng, seeds } from '../support/prng.ts'
 import { vid } from '../support/test-store.ts'
 import { SIGNAL } from '../support/volume-model.ts'
 import { collect, fid, LocalCluster, LocalNode } from './local-node.ts'
+
+vi.mock(import('lru-cache'), async (importOriginal) =>
+  (await import('../support/small-caches.ts')).smallCaches(importOriginal),
+)
 
 async function openNode() {
   const cluster = new LocalCluster()
@@ -126,6 +130,63 @@ describe('read', () => {
       expect(unread.dataBytes).toBe(9 * MIB)
     }
     expect((await collect(node.api.vacuumVolume(command, SIGNAL))).at(-1)?.phase).toBe('done')
+  })
+})
+
+describe('readNow', () => {
+  const asked = (volume: number, needle: number, secret = 7) => ({
+    fileId: fid(volume, needle, secret),
+    range: undefined,
+    readDeleted: false,
+    readToken: '',
+  })
+
+  test('gives the whole data of a needle that was just written, and again after others', async () => {
+    const { node } = await openNode()
+    await using _node = node
+    await node.allocate(3)
+    const texts = Array.from({ length: 40 }, (_, index) => String(index).repeat(1000))
+    for (const [index, text] of texts.entries()) await node.put(3, index + 1, text)
+    const found = texts.map((_, index) => node.api.readNow(asked(3, index + 1)))
+    // What was given stays as it is, however many reads follow.
+    expect(found.map((data) => data?.toString())).toEqual(texts)
+  })
+
+  test.each([
+    ['is not there', asked(3, 9)],
+    ['was deleted', asked(3, 2)],
+    ['has another cookie', asked(3, 1, 8)],
+    ['is on no volume of this server', asked(4, 1)],
+  ])('gives nothing of one that %s: read says why', async (_, request) => {
+    const { node } = await openNode()
+    await using _node = node
+    await node.allocate(3)
+    await node.put(3, 1, 'one')
+    await node.put(3, 2, 'two')
+    await node.api.delete({ fileId: fid(3, 2), writeToken: '', isReplica: false }, SIGNAL)
+    expect(node.api.readNow(request)).toBeUndefined()
+    await expect(node.api.read(request, SIGNAL)).rejects.toThrow()
+  })
+
+  test.each(['isCompressed', 'isChunkManifest'])(
+    'gives nothing of one that has other data than was put: %s',
+    async (flag) => {
+      const { node } = await openNode()
+      await using _node = node
+      await node.allocate(3)
+      const request = { fileId: fid(3, 1), writeToken: '', isReplica: false, checksum: undefined }
+      const data = Buffer.from(flag === 'isCompressed' ? [0x1f, 0x8b, 8, 0] : '{}')
+      await node.api.put({ ...request, data, metadata: { [flag]: true } }, SIGNAL)
+      expect(node.api.readNow(asked(3, 1))).toBeUndefined()
+    },
+  )
+
+  test('gives nothing of a large needle, which would hold up the thread', async () => {
+    const { node } = await openNode()
+    await using _node = node
+    await node.allocate(3)
+    await node.put(3, 1, 'x'.repeat(2 * MIB))
+    expect(node.api.readNow(asked(3, 1))).toBeUndefined()
   })
 })
 

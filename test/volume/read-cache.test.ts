@@ -4,7 +4,7 @@ import { ReadBuffer } from '../../src/storage/read-buffer.ts'
 import { Prng, seeds } from '../support/prng.ts'
 import { vid } from '../support/test-store.ts'
 import { SIGNAL } from '../support/volume-model.ts'
-import { collect, fid, LocalCluster, LocalNode, readText, vacuumCommand } from './local-node.ts'
+import { collect, fid, LocalCluster, LocalNode, vacuumCommand } from './local-node.ts'
 
 const into = new ReadBuffer(64 * KIB)
 
@@ -17,10 +17,13 @@ async function openCached(cacheBytes = 64 * KIB) {
 
 /** As the HTTP side reads: on the spot if possible, else through the thread pool. */
 async function readHot(node: LocalNode, needle: number, secret = 7): Promise<string> {
-  const { needles } = node.opened
-  const found = needles.readWarm(fid(3, needle, secret), false, into)
-  if (found !== undefined) return found.data.toString()
-  const read = await needles.read(fid(3, needle, secret), false)
+  const found = node.opened.needles.readWarm(fid(3, needle, secret), false, into)
+  return found === undefined ? await readCold(node, needle, secret) : found.data.toString()
+}
+
+/** Through the thread pool, as what lies on a cold disk: only such reads fill the cache. */
+async function readCold(node: LocalNode, needle: number, secret = 7): Promise<string> {
+  const read = await node.opened.needles.read(fid(3, needle, secret), false)
   return 'data' in read ? read.data.toString() : 'large'
 }
 
@@ -42,7 +45,7 @@ describe('the read cache', () => {
     const { node } = await openCached()
     await using _node = node
     await node.put(3, 1, 'hot')
-    await node.read(3, 1)
+    await readCold(node, 1)
     await expect(readHot(node, 1, 8)).rejects.toMatchObject({ code: 'COOKIE_MISMATCH' })
   })
 
@@ -50,7 +53,7 @@ describe('the read cache', () => {
     const { node } = await openCached()
     await using _node = node
     await node.put(3, 1, 'old')
-    await node.read(3, 1)
+    await readCold(node, 1)
     await node.api.deleteVolume({ epoch: 1, volumeId: vid(3) }, SIGNAL)
     await node.allocate(3)
     await node.put(3, 1, 'new')
@@ -63,7 +66,7 @@ describe('the read cache', () => {
     const ttl = { count: 1, unit: 'minute' as const }
     const request = { fileId: fid(3, 1), data: Buffer.from('x'), metadata: { ttl }, writeToken: '' }
     await node.api.put({ ...request, isReplica: false }, SIGNAL)
-    expect(await node.read(3, 1)).toBe('x')
+    expect(await readCold(node, 1)).toBe('x')
     await cluster.clock.advance(61_000)
     await expect(readHot(node, 1)).rejects.toMatchObject({ code: 'NEEDLE_NOT_FOUND' })
   })
@@ -73,14 +76,14 @@ describe('the read cache', () => {
     await using _node = node
     for (let needle = 1; needle <= 30; needle++) {
       await node.put(3, needle, 'x'.repeat(2000))
-      await node.read(3, needle)
+      await readCold(node, needle)
     }
     const { cache } = node.opened
     expect(cache?.bytes).toBeLessThanOrEqual(20 * KIB)
     expect(cache?.count).toBeGreaterThan(3)
     const { count } = cache ?? {}
     await node.put(3, 99, 'y'.repeat(64 * KIB + 1))
-    await node.read(3, 99)
+    await readCold(node, 99)
     expect(cache?.count).toBe(count)
   })
 
@@ -115,7 +118,7 @@ describe('the read cache', () => {
         await node.allocate(3)
         model.clear()
       } else if (choice < 60) {
-        reading = readText(node.api, 3, needle).catch(() => 'it may be gone')
+        reading = readCold(node, needle).catch(() => 'it may be gone')
       } else {
         const expected = model.get(needle)
         if (expected !== undefined) expect(await readHot(node, needle)).toBe(expected)

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { needleIdFromNumber } from '../../src/base/ids.ts'
 import { parseReplicaPlacement } from '../../src/base/replica-placement.ts'
 import { MIB } from '../../src/base/units.ts'
@@ -7,6 +7,10 @@ import { Prng, seeds } from '../support/prng.ts'
 import { vid } from '../support/test-store.ts'
 import { SIGNAL } from '../support/volume-model.ts'
 import { changedPeer, collect, fid, LocalCluster, LocalNode, nodeAt } from './local-node.ts'
+
+vi.mock(import('lru-cache'), async (importOriginal) =>
+  (await import('../support/small-caches.ts')).smallCaches(importOriginal),
+)
 
 const command = { epoch: 1, volumeId: vid(3) }
 const vacuumCommand = { ...command, dropsTombstones: false, skipsDamage: true, politeness: 0 }

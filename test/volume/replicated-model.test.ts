@@ -1,6 +1,10 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { Prng } from '../support/prng.ts'
 import { ALL_FAULTS, Copies } from './copies.ts'
+
+vi.mock(import('lru-cache'), async (importOriginal) =>
+  (await import('../support/small-caches.ts')).smallCaches(importOriginal),
+)
 
 /** What one needle may be in any copy, as far as its clients know. */
 interface Known {

@@ -1,8 +1,12 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { vid } from '../support/test-store.ts'
 import { SIGNAL } from '../support/volume-model.ts'
 import { ALL_FAULTS, Copies, type Fault, stream } from './copies.ts'
 import { fid, type LocalNode, nodeAt, vacuumCommand } from './local-node.ts'
+
+vi.mock(import('lru-cache'), async (importOriginal) =>
+  (await import('../support/small-caches.ts')).smallCaches(importOriginal),
+)
 
 const isStored = (fault: Fault): boolean => fault.includes('stored')
 const isReached = (fault: Fault): boolean => fault === 'refuses'

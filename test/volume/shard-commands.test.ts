@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { needleIdFromNumber, volumeId } from '../../src/base/ids.ts'
 import { LIMITS } from '../../src/base/limits.ts'
 import { MIB } from '../../src/base/units.ts'
@@ -18,6 +18,10 @@ import {
   THREE_AND_TWO,
 } from './coded-nodes.ts'
 import { changedPeer, collect, fid, LocalCluster, LocalNode } from './local-node.ts'
+
+vi.mock(import('lru-cache'), async (importOriginal) =>
+  (await import('../support/small-caches.ts')).smallCaches(importOriginal),
+)
 
 const run = { volumeId: vid(3), runId: RUN }
 

@@ -1,18 +1,26 @@
 import { ClassicLevel } from 'classic-level'
 import { LIMITS } from '../../base/limits.ts'
 import { StoreError } from '../../base/store-error.ts'
+import { KIB } from '../../base/units.ts'
 import { cancelledError } from '../../runtime/abort.ts'
+import type { Clock } from '../../runtime/clock.ts'
 import type { Disk } from '../../runtime/disk.ts'
 import type { Logger } from '../../runtime/logger.ts'
 import { checkBatch, checkKey } from '../batch-check.ts'
 import type { MetadataBatch, MetadataRow, MetadataScan, MetadataStore } from '../metadata-store.ts'
 import { CommitQueue, type GroupWrite } from './commit-queue.ts'
 import { levelError } from './level-errors.ts'
+import { LevelScan } from './level-scan.ts'
+import { QuickReads } from './quick-reads.ts'
 
 export interface LevelStoreParts {
+  readonly clock: Clock
   readonly disk: Disk
   readonly logger: Logger
 }
+
+/** Read in one trip to the database thread; its own default is 16 KiB, some hundred rows. */
+const SCAN_BYTES = 256 * KIB
 
 type Database = ClassicLevel<string, Uint8Array>
 
@@ -29,17 +37,22 @@ export class LevelStore implements MetadataStore {
   readonly #disk: Disk
   readonly #directory: string
   readonly #commits: CommitQueue
+  readonly #quick: QuickReads
+  /** A group of commits is being written: several reads in a row might see half of it. */
+  #isWriting = false
   #closing: Promise<void> | undefined
   /** Settles when the database is open again; never rejects. */
   #renewing: Promise<void> | undefined
 
-  private constructor(database: Database, { disk, logger }: LevelStoreParts, directory: string) {
+  private constructor(database: Database, parts: LevelStoreParts, directory: string) {
+    const { clock, disk, logger } = parts
+    this.#quick = new QuickReads(clock)
     this.#database = database
     this.#disk = disk
     this.#directory = directory
     this.#commits = new CommitQueue(
       {
-        read: (keys) => database.getMany([...keys]),
+        read: (keys) => this.#read(keys),
         write: (group) => this.#write(group),
         renew: () => this.#renew(),
       },
@@ -80,9 +93,11 @@ export class LevelStore implements MetadataStore {
 
   async get(key: string, signal: AbortSignal): Promise<Uint8Array | undefined> {
     checkKey(key)
-    await this.#usable(signal)
+    this.#checkUsable(signal)
+    if (this.#renewing !== undefined) await this.#usable(signal)
     try {
-      return await this.#database.get(key)
+      const [row] = await this.#read([key])
+      return row
     } catch (error) {
       throw levelError('reading', this.#directory, error)
     }
@@ -93,36 +108,28 @@ export class LevelStore implements MetadataStore {
     signal: AbortSignal,
   ): Promise<readonly (Uint8Array | undefined)[]> {
     for (const key of keys) checkKey(key)
-    await this.#usable(signal)
+    this.#checkUsable(signal)
+    if (this.#renewing !== undefined) await this.#usable(signal)
     try {
-      return await this.#database.getMany([...keys])
+      return await this.#read(keys)
     } catch (error) {
       throw levelError('reading', this.#directory, error)
     }
   }
 
-  async *scan(range: MetadataScan, signal: AbortSignal): AsyncIterable<MetadataRow> {
-    await this.#usable(signal)
-    const iterator = this.#database.iterator({
-      ...(range.gte === undefined ? {} : { gte: range.gte }),
-      ...(range.lt === undefined ? {} : { lt: range.lt }),
-      limit: range.limit ?? -1,
-      reverse: range.reverse ?? false,
-    })
-    try {
-      for (;;) {
-        const rows = await iterator.nextv(LIMITS.metadataScanRows.value)
-        if (rows.length === 0) return
-        for (const [key, value] of rows) {
-          if (signal.aborted) throw cancelledError(signal, 'during a scan')
-          yield { key, value }
-        }
-      }
-    } catch (error) {
-      throw levelError('scanning', this.#directory, error)
-    } finally {
-      await iterator.close()
+  scan(range: MetadataScan, signal: AbortSignal): AsyncIterable<MetadataRow> {
+    const open = async () => {
+      await this.#usable(signal)
+      return this.#database.iterator({
+        ...(range.gte === undefined ? {} : { gte: range.gte }),
+        ...(range.lt === undefined ? {} : { lt: range.lt }),
+        limit: range.limit ?? -1,
+        reverse: range.reverse ?? false,
+        highWaterMarkBytes: SCAN_BYTES,
+      })
     }
+    const onError = (error: unknown) => levelError('scanning', this.#directory, error)
+    return { [Symbol.asyncIterator]: () => new LevelScan(open, onError, signal) }
   }
 
   async commit(batch: MetadataBatch, signal: AbortSignal): Promise<void> {
@@ -146,16 +153,28 @@ export class LevelStore implements MetadataStore {
     }
   }
 
+  async #read(keys: readonly string[]): Promise<readonly (Uint8Array | undefined)[]> {
+    const database = this.#database
+    const isOneMoment = keys.length === 1 || !this.#isWriting
+    const quick = isOneMoment
+      ? this.#quick.tryRead(keys, (key) => database.getSync(key))
+      : undefined
+    return quick ?? (await database.getMany([...keys]))
+  }
+
   async #write(group: GroupWrite): Promise<void> {
     const operations = Array.from(group, ([key, value]) =>
       value === undefined
         ? ({ type: 'del', key } as const)
         : ({ type: 'put', key, value } as const),
     )
+    this.#isWriting = true
     try {
       await this.#database.batch(operations, { sync: true })
     } catch (error) {
       throw levelError('writing', this.#directory, error)
+    } finally {
+      this.#isWriting = false
     }
   }
 

@@ -40,7 +40,7 @@ export async function benchS3(isQuick, parts) {
           dir: join(directory, 'store'),
           rootAccessKey: KEY.accessKeyId,
           rootSecretKey: KEY.secretAccessKey,
-          s3: { host: '127.0.0.1', port: 0 },
+          s3: { host: '127.0.0.1', port: 0, hashThreads: 1 },
         }),
       )
       const s3 = new S3(store.ready.s3Url)

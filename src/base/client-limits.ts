@@ -211,7 +211,13 @@ export const CLIENT_LIMITS = {
   chunksReadAhead: {
     value: 2,
     unit: 'chunks',
-    reason: 'with the one that is handed out 24 MiB for a file that is read as a stream',
+    reason: 'with the one that is handed out 16 MiB for a file that is read as a stream',
     atLimit: 'the next chunk is asked for when one has been handed out',
+  },
+  readAheadSlots: {
+    value: 16,
+    unit: 'chunks',
+    reason: 'bounds what readers in no hurry hold beside the chunk they are at: 128 MiB for all',
+    atLimit: 'a further stream asks for its next chunk when the one before has been taken',
   },
 } as const satisfies Readonly<Record<string, Limit>>

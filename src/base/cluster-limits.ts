@@ -100,6 +100,48 @@ export const CLUSTER_LIMITS = {
     reason: 'a server that is away for hours is asked some hundred times, not thousands',
     atLimit: 'the wait between two tries of a delete grows no further',
   },
+  eventsPendingMax: {
+    value: 100_000,
+    unit: 'events',
+    reason: 'of one bucket for one target: about 50 MB, and hours of a busy bucket',
+    atLimit: 'changes go on without events, which is logged and counted',
+  },
+  eventLanesMax: {
+    value: 10_000,
+    unit: 'lanes',
+    reason: 'buckets with events for one target each, told to a gateway at once: about 1 MB',
+    atLimit: 'the others wait until one of these has no more events',
+  },
+  eventLanesAtOnce: {
+    value: 16,
+    unit: 'lanes',
+    reason: 'each is one request to a webhook; a gateway has other things to do',
+    atLimit: 'the next lane is delivered when the turn of one is over',
+  },
+  eventsPerPageMax: {
+    value: 64,
+    unit: 'events',
+    reason: 'read and removed together; a crash delivers no more than these again',
+    atLimit: 'the next ones are read when these are delivered',
+  },
+  eventTimeoutMs: {
+    value: 10_000,
+    unit: 'milliseconds',
+    reason: 'for the whole of one delivery; a webhook that does more works in the background',
+    atLimit: 'the delivery has failed, and is tried again',
+  },
+  eventRetryMs: {
+    value: 300_000,
+    unit: 'milliseconds',
+    reason: 'a webhook that is away for hours is asked some hundred times, not thousands',
+    atLimit: 'the pause between two tries grows no further',
+  },
+  eventKeepMs: {
+    value: 86_400_000,
+    unit: 'milliseconds',
+    reason: 'a day: long enough to repair a webhook, short enough for its events to matter',
+    atLimit: 'an event that fails at this age is given up, which is logged and counted',
+  },
   eagerReadMax: {
     value: MIB,
     unit: 'bytes',

@@ -74,7 +74,7 @@ export const ERROR_CODES = {
   METADATA_CONFLICT: 'a row is not what the change was conditional on; nothing was changed',
   BUCKET_NOT_FOUND: 'no bucket has this name',
   BUCKET_EXISTS: 'a bucket with this name is already there',
-  BUCKET_NOT_EMPTY: 'the bucket still has objects, versions or uploads',
+  BUCKET_NOT_EMPTY: 'the bucket still has objects or versions',
   OBJECT_NOT_FOUND: 'no object, or no version of it, is there under this name',
   OBJECT_LOCKED: 'a retention or a legal hold keeps this version',
   UPLOAD_NOT_FOUND: 'no multipart upload has this id; it may be completed or aborted',

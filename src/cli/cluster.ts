@@ -1,20 +1,17 @@
 import { MIB } from '../base/units.ts'
 import { connectTo } from '../client/connect.ts'
 import { HayloftClient } from '../client/hayloft-client.ts'
-import { readClusterSecret } from '../net/cluster-secret.ts'
 import type { JobsApi } from '../net/jobs-api.ts'
 import type { MasterApi } from '../net/master-api.ts'
 import { RemoteJobs } from '../net/remote-jobs.ts'
 import { DisposeStack } from '../runtime/dispose-stack.ts'
-import { type ClusterFlags, masterAddresses } from './cluster-options.ts'
+import type { ClusterFlags } from './cluster-options.ts'
 import type { CliContext } from './context.ts'
+import { readMasterAccess } from './master-access.ts'
 import type { NamedContent, NamedStore } from './named-store.ts'
-import { readTlsKeys } from './tls-options.ts'
 
 /** Files up to here are exported from memory. */
 const WHOLE_MAX_BYTES = MIB
-/** For one try of one call of a master. */
-const MASTER_TIMEOUT_MS = 10_000
 
 /** A running cluster, reached over the net. */
 export interface Cluster extends AsyncDisposable {
@@ -27,28 +24,16 @@ export interface Cluster extends AsyncDisposable {
  * @throws {StoreError} CONFIG_INVALID: an option. UNAVAILABLE, TIMEOUT: no master answers.
  */
 export async function openCluster(context: CliContext, flags: ClusterFlags): Promise<Cluster> {
-  const { disk, clock, random, logger, signal } = context
-  // Judged here, where the error can name the flag.
-  const addresses = masterAddresses(flags)
-  const masters = addresses.map(({ http, grpc }) => `${http}.${portOf(grpc)}`)
-  const { secretFile } = flags
-  const secret = secretFile === undefined ? undefined : await readClusterSecret(disk, secretFile)
-  const tls = await readTlsKeys(disk, flags)
+  const { clock, random, logger, signal } = context
+  const { channels, cluster } = await readMasterAccess(context, flags)
   await using opening = new DisposeStack()
   const parts = { clock, random, logger }
-  const connected = await connectTo(parts, { masters, secret, tls }, opening, signal)
+  const connected = await connectTo(parts, cluster, opening, signal)
   const client = opening.use(HayloftClient.over({ ...parts, ...connected }))
-  const jobsConfig = { addresses: addresses.map(({ grpc }) => grpc), secret, tls }
-  const jobs = opening.use(
-    await RemoteJobs.open(parts, { ...jobsConfig, timeoutMs: MASTER_TIMEOUT_MS }),
-  )
+  const jobs = opening.use(await RemoteJobs.open(parts, channels))
   const owned = opening.move()
   const { master } = connected
   return { client, master, jobs, [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose]() }
-}
-
-function portOf(address: string): string {
-  return address.slice(address.lastIndexOf(':') + 1)
 }
 
 /** The named files of a cluster, as imports and exports want them. */

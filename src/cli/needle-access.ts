@@ -1,20 +1,18 @@
 import { connectTo } from '../client/connect.ts'
 import { NO_TOKENS } from '../client/file-tokens.ts'
+import { HayloftClient } from '../client/hayloft-client.ts'
 import type { NeedleAccess } from '../gateway/named-needles.ts'
 import { RemoteNamespace } from '../gateway/remote-namespace.ts'
-import { readClusterSecret } from '../net/cluster-secret.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { DisposeStack } from '../runtime/dispose-stack.ts'
-import { type ClusterFlags, masterAddresses } from './cluster-options.ts'
+import type { ClusterFlags } from './cluster-options.ts'
 import type { CliContext } from './context.ts'
-import { readTlsKeys } from './tls-options.ts'
-
-/** For one try of one call of a master. */
-const MASTER_TIMEOUT_MS = 10_000
+import { readMasterAccess } from './master-access.ts'
 
 /** The rows of a running cluster, and its needles. */
 export interface ClusterNeedles extends NeedleAccess, AsyncDisposable {
   readonly namespace: RemoteNamespace
+  readonly client: HayloftClient
   readonly clock: Clock
 }
 
@@ -23,25 +21,18 @@ export async function openNeedleAccess(
   context: CliContext,
   flags: ClusterFlags,
 ): Promise<ClusterNeedles> {
-  const { clock, disk, logger, random, signal } = context
-  const addresses = masterAddresses(flags)
-  const masters = addresses.map(({ grpc, http }) => {
-    return `${http}.${grpc.slice(grpc.lastIndexOf(':') + 1)}`
-  })
-  const { secretFile } = flags
-  const secret = secretFile === undefined ? undefined : await readClusterSecret(disk, secretFile)
-  const tls = await readTlsKeys(disk, flags)
+  const { clock, logger, random, signal } = context
+  const { channels, cluster } = await readMasterAccess(context, flags)
   await using opening = new DisposeStack()
   const parts = { clock, random, logger }
-  const connected = await connectTo(parts, { masters, secret, tls }, opening, signal)
-  const config = { addresses: addresses.map(({ grpc }) => grpc), secret, tls }
-  const namespace = opening.use(
-    await RemoteNamespace.open(parts, { ...config, timeoutMs: MASTER_TIMEOUT_MS }),
-  )
+  const connected = await connectTo(parts, cluster, opening, signal)
+  const namespace = opening.use(await RemoteNamespace.open(parts, channels))
+  const client = opening.use(HayloftClient.over({ ...parts, ...connected }))
   const owned = opening.move()
   const { connect, master, tokens = NO_TOKENS } = connected
   return {
     namespace,
+    client,
     clock,
     master,
     connect,

@@ -28,16 +28,18 @@ export async function readTlsKeys(disk: Disk, flags: TlsFlags): Promise<TlsKeys 
     const why = '--tls-ca, --tls-cert and --tls-key belong together'
     throw new StoreError('CONFIG_INVALID', why)
   }
-  const read = async (flag: string, path: string): Promise<Buffer> => {
-    try {
-      return await readFile(disk, path, PEM_MAX_BYTES)
-    } catch (cause) {
-      throw new StoreError('CONFIG_INVALID', `${flag}: ${path} cannot be read`, { cause })
-    }
-  }
   return {
-    ca: await read('--tls-ca', tlsCa),
-    cert: await read('--tls-cert', tlsCert),
-    key: await read('--tls-key', tlsKey),
+    ca: await readPem(disk, '--tls-ca', tlsCa),
+    cert: await readPem(disk, '--tls-cert', tlsCert),
+    key: await readPem(disk, '--tls-key', tlsKey),
+  }
+}
+
+/** @throws {StoreError} CONFIG_INVALID: it cannot be read; names the flag. */
+export async function readPem(disk: Disk, flag: string, path: string): Promise<Buffer> {
+  try {
+    return await readFile(disk, path, PEM_MAX_BYTES)
+  } catch (cause) {
+    throw new StoreError('CONFIG_INVALID', `${flag}: ${path} cannot be read`, { cause })
   }
 }

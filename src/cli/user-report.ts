@@ -1,4 +1,4 @@
-import type { User, UserKey, UserKeyWithSecret } from '../net/users-api.ts'
+import type { User, UserKey, UserKeyWithSecret } from '../base/user.ts'
 import type { CliContext } from './context.ts'
 import { table } from './status-report.ts'
 

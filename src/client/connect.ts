@@ -1,5 +1,4 @@
 import { StoreError } from '../base/store-error.ts'
-import { deriveTokenKeys, FileTokens } from '../net/file-token.ts'
 import type { MasterApi } from '../net/master-api.ts'
 import { RemoteMaster } from '../net/remote-master.ts'
 import type { ConnectVolume } from '../net/volume-api.ts'
@@ -9,7 +8,7 @@ import type { DisposeStack } from '../runtime/dispose-stack.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Random } from '../runtime/random.ts'
 import { type ConnectOptions, readMasters } from './client-config.ts'
-import type { ClientTokens } from './file-tokens.ts'
+import { type ClientTokens, tokensOf } from './file-tokens.ts'
 
 export interface Connected {
   readonly master: MasterApi
@@ -19,8 +18,6 @@ export interface Connected {
 
 /** For one try of one call of a master. */
 const MASTER_TIMEOUT_MS = 10_000
-/** Made anew for each call, so it only has to outlast the call. */
-const TOKEN_S = 60
 const SECRET_PATTERN = /^[0-9a-f]{64}$/i
 
 /**
@@ -52,13 +49,4 @@ function readSecret(secret: Buffer | string): Buffer {
   const digits = secret.trim()
   if (SECRET_PATTERN.test(digits)) return Buffer.from(digits, 'hex')
   throw new StoreError('CONFIG_INVALID', 'the cluster secret is not 64 hex digits')
-}
-
-/** Who knows the secret may touch every file. */
-function tokensOf(secret: Buffer, clock: Clock): ClientTokens {
-  const tokens = new FileTokens({ clock }, deriveTokenKeys(secret))
-  return {
-    write: (fileId) => tokens.mintWrite(fileId, TOKEN_S),
-    read: (fileId) => tokens.mintRead(fileId, TOKEN_S),
-  }
 }

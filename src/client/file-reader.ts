@@ -11,6 +11,7 @@ import type { ManifestErasure } from '../format/manifest-erasure.ts'
 import type { ByteRange, NeedleMetadata } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { mapBounded } from '../runtime/map-bounded.ts'
+import { Semaphore } from '../runtime/semaphore.ts'
 import type { FileInfo, GetRange, GetResult } from './client-api.ts'
 import { manifestIn } from './file-needles.ts'
 import { unzip, unzipStream } from './gunzip.ts'
@@ -57,6 +58,8 @@ export interface FileReaderParts {
 export class FileReader {
   readonly #fetcher: NeedleFetcher
   readonly #stripeParts: StripeReadParts
+  /** One for each chunk that is fetched before somebody is there to take it. */
+  readonly #ahead = new Semaphore({ slots: LIMITS.readAheadSlots.value, waitersMax: 0 })
 
   constructor(parts: FileReaderParts) {
     const { clock, fetcher, replicas } = parts
@@ -87,6 +90,11 @@ export class FileReader {
     return { ...info, data: unzipped.subarray(start, end) }
   }
 
+  /** As `VolumeApi.readNow`. @throws {StoreError} FILE_ID_INVALID */
+  getNow(text: string): Buffer | undefined {
+    return this.#fetcher.fetchNow(parseFileId(text))
+  }
+
   async stat(text: string, signal: AbortSignal): Promise<FileInfo> {
     const fileId = parseFileId(text)
     const head = await this.#fetcher.stat(fileId, signal)
@@ -115,7 +123,9 @@ export class FileReader {
       const { end, start } = insideOf(range, manifest.sizeBytes, text)
       const read = (segment: Segment, stop: AbortSignal) => this.#readSegment(segment, stop)
       const segments = segmentsOf(fileId, manifest, { start, end })
-      for await (const pieces of mapOrdered(segments, LIMITS.chunksReadAhead.value, read, signal)) {
+      using ahead = this.tryReadAhead()
+      const chunksMax = ahead === undefined ? 1 : LIMITS.chunksReadAhead.value
+      for await (const pieces of mapOrdered(segments, chunksMax, read, signal)) {
         // Let go of one by one: whoever takes them may be slow.
         for (const last = pieces.reverse(); last.length > 0; ) yield last.pop() as Uint8Array
       }
@@ -124,6 +134,11 @@ export class FileReader {
     const pieces = this.#fetcher.pieces(fileId, content, stored, signal)
     if (metadata.isCompressed !== true) yield* pieces
     else yield* cut(unzipStream(pieces, text), range, text)
+  }
+
+  /** See `HayloftClient.tryReadAhead`. */
+  tryReadAhead(): Disposable | undefined {
+    return this.#ahead.tryAcquire()
   }
 
   async needlesOf(fileId: FileId, signal: AbortSignal): Promise<FileNeedles> {

@@ -74,7 +74,8 @@ const NAME_READS_MAX = 3
  * - Every method throws a `StoreError`, whose code says what to do; among them CANCELLED when the
  *   caller's signal aborts, and CLOSED after the client was disposed of.
  *
- * Memory: 32 MiB for each large file being stored, 128 MiB for all; 24 MiB for each being read.
+ * Memory: 32 MiB for each large file being stored, 128 MiB for all; 8 MiB for each being read,
+ * and 128 MiB for what all of them read ahead.
  */
 export class HayloftClient implements AsyncDisposable {
   readonly #clock: Clock
@@ -217,6 +218,17 @@ export class HayloftClient implements AsyncDisposable {
   }
 
   /**
+   * The bytes of a small file, when its server is in this process and has them in memory, without
+   * any waiting. Undefined: use `get`, which also says what is wrong. They are part of a larger
+   * buffer: whoever keeps them copies them.
+   *
+   * @throws {StoreError} FILE_ID_INVALID
+   */
+  getNow(fileId: string): Buffer | undefined {
+    return this.#disposal === undefined ? this.#reader.getNow(fileId) : undefined
+  }
+
+  /**
    * The same in pieces, in order; the chunks of a large file are fetched ahead, four at a time.
    * Nothing is asked for before the first piece is. Errors as `get`, at any piece.
    */
@@ -225,6 +237,14 @@ export class HayloftClient implements AsyncDisposable {
     options: GetOptions = NO_OPTIONS,
   ): AsyncGenerator<Uint8Array, void, undefined> {
     yield* this.#reader.stream(fileId, options.range, this.#signalFor(options))
+  }
+
+  /**
+   * Leave to hold one chunk (8 MiB) that nobody has asked for yet, until it is disposed of: for
+   * whoever puts several files together into one stream. Undefined: all that may be held is.
+   */
+  tryReadAhead(): Disposable | undefined {
+    return this.#reader.tryReadAhead()
   }
 
   /** What is known about a file beside its data. Errors as `get`. */

@@ -59,6 +59,14 @@ export class NeedleFetcher {
     return { ...head, data: joined(pieces) }
   }
 
+  /** As `VolumeApi.readNow`, of the copy that would be asked first. */
+  fetchNow(fileId: FileId): Buffer | undefined {
+    const { replicas } = this.#parts
+    const first = replicas.first(fileId.volumeId)
+    if (first === undefined) return undefined
+    return replicas.connect(first).readNow?.(this.#request(fileId, undefined))
+  }
+
   /** Into memory, for large needles. */
   async fetchPieces(
     fileId: FileId,

@@ -7,6 +7,7 @@ import type { ClientTokens } from '../client/file-tokens.ts'
 import type { Bucket } from '../namespace/bucket-record.ts'
 import type { NamespaceApi } from '../namespace/namespace-api.ts'
 import { type ObjectVersion, publicVersionId } from '../namespace/object-version.ts'
+import { PART_NUMBER_MAX } from '../namespace/upload-record.ts'
 import type { MasterApi } from '../net/master-api.ts'
 import type { ByteRange, ConnectVolume, NeedleContent, VolumeApi } from '../net/volume-api.ts'
 import { mapBounded } from '../runtime/map-bounded.ts'
@@ -42,7 +43,6 @@ const GROUP_FILES = 1000
 /** Servers asked at the same time. */
 const VOLUMES_AT_ONCE = 8
 const PAGE_ROWS = 1000
-const PARTS_MAX = 10_000
 
 /**
  * All files that buckets name, in groups. Uploads come before versions, and intents last: what one
@@ -129,7 +129,7 @@ async function* partFiles(
       signal,
     )
     for (const { key, uploadId } of page.uploads) {
-      const ref = { bucket, key, uploadId, after: 0, limit: PARTS_MAX }
+      const ref = { bucket, key, uploadId, after: 0, limit: PART_NUMBER_MAX }
       // One that was completed since is among the versions, one that was aborted among intents.
       const parts = await namespace.listParts(ref, signal).catch(noneIfGone)
       yield* inGroups(
@@ -177,6 +177,13 @@ interface FoundVolumes {
   readonly holders: ReadonlyMap<VolumeId, readonly VolumeApi[]>
   readonly coded: ReadonlySet<VolumeId>
   readonly lists: ReadonlySet<VolumeId>
+}
+
+export interface NeedleFacts {
+  readonly fileId: FileId
+  readonly dataBytes: number
+  /** CRC-32C. */
+  readonly checksum: number
 }
 
 export interface NeedleAccess {
@@ -268,6 +275,16 @@ export class ObjectVolumes {
     })
   }
 
+  /** The first copy still has these bytes under this id and cookie. */
+  async isUnchanged(needle: NeedleFacts, signal: AbortSignal): Promise<boolean> {
+    const { checksum, dataBytes, fileId } = needle
+    const [holder] = this.holdersOf(fileId.volumeId)
+    if (holder === undefined) return false
+    const [stat] = await holder.statNeedles(fileId.volumeId, [fileId.needleId], signal)
+    if (stat?.state !== 'live' || stat.cookie !== fileId.cookie) return false
+    return stat.checksum === checksum && stat.dataBytes === dataBytes
+  }
+
   /** What a needle says of itself. @throws {StoreError} As `VolumeApi.read`. */
   async read(fileId: FileId, range: ByteRange | undefined, signal: AbortSignal) {
     let failure: unknown = new StoreError('VOLUME_NOT_FOUND', `no copy of ${fileId.volumeId}`)
@@ -295,7 +312,8 @@ export class ObjectVolumes {
     if (dataBytes === sizeBytes && !mayBeList) return { file, problem: undefined, behind: [] }
     const read = (range: ByteRange | undefined): Promise<NeedleContent> =>
       this.read(fileId, range, signal)
-    const behind = await needlesBehind(read, text)
+    const behind = await unlessDeleted(needlesBehind(read, text))
+    if (behind === undefined) return { file, problem: 'it is not there', behind: [] }
     const isWrong = sizeBytes !== undefined && behind.length === 0 && dataBytes !== sizeBytes
     const problem = isWrong ? `it has ${dataBytes} bytes instead of ${sizeBytes}` : undefined
     return { file, problem, behind }
@@ -353,6 +371,16 @@ async function statInto(
     }
   }
   return left
+}
+
+/** A file that lost its name may be deleted between two looks at it; its chunks went before. */
+async function unlessDeleted<Value>(reading: Promise<Value>): Promise<Value | undefined> {
+  try {
+    return await reading
+  } catch (error) {
+    if (isStoreError(error, 'NEEDLE_NOT_FOUND', 'COOKIE_MISMATCH')) return undefined
+    throw error
+  }
 }
 
 /** A copy that moved, or whose server is away, has nothing now: another may. */

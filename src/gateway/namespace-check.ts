@@ -153,7 +153,8 @@ class Tally {
   needles({ liveCount, unnamed, youngCount }: VolumeFinding): void {
     this.#counts.needles += liveCount
     this.#counts.youngNeedles += youngCount
-    for (const { dataBytes, fileId, owner } of unnamed) {
+    for (const { dataBytes, fileId, generation, owner } of unnamed) {
+      if (generation !== undefined) continue
       this.#counts.unnamedNeedles++
       this.#counts.unnamedBytes += dataBytes
       if (owner === undefined) this.#counts.foreignNeedles++

@@ -1,10 +1,14 @@
 import { isStoreError, StoreError } from '../base/store-error.ts'
 import type { Bucket } from '../namespace/bucket-record.ts'
+import { DELETE_DELAY_MS } from '../namespace/delete-delay.ts'
+import type { ObjectEvent } from '../namespace/event-record.ts'
 import type {
   BucketChange,
   BucketRef,
   BucketUsage,
   ChangeObjectRequest,
+  ClaimEventsRequest,
+  ClaimedEvents,
   CompleteUploadRequest,
   CreateBucketRequest,
   CreateUploadRequest,
@@ -14,6 +18,7 @@ import type {
   FindObjectRequest,
   ListBucketsRequest,
   ListDroppedRequest,
+  ListEventsRequest,
   ListObjectsRequest,
   ListPartsRequest,
   ListUploadsRequest,
@@ -22,12 +27,19 @@ import type {
   ObjectPage,
   PutObjectRequest,
   PutPartRequest,
+  RemoveEventsRequest,
   UploadPage,
   UploadRef,
   VersionPage,
 } from '../namespace/namespace-api.ts'
 import type { ObjectVersion } from '../namespace/object-version.ts'
 import type { Upload, UploadedPart } from '../namespace/upload-record.ts'
+import {
+  claimedFromWire,
+  eventsFromWire,
+  type WireClaimedEvents,
+  type WireEvents,
+} from '../namespace/wire-events.ts'
 import {
   bucketRefToWire,
   changeBucketToWire,
@@ -88,12 +100,12 @@ import type { Clock } from '../runtime/clock.ts'
 import { BucketCache } from './bucket-cache.ts'
 
 /**
- * A file that lost its name is deleted 10 s later by its master, which until then refuses to give
- * it one again. So a put whose answer was lost may be sent again, even if somebody replaced the
- * object meanwhile, but not later than that: it would bring back a version without its bytes. What
- * is left of the 10 s is for the last try to be done.
+ * A file that lost its name is deleted 10 s later by its master, or later still if it is large, and
+ * until then the master refuses to give it one again. So a put whose answer was lost may be sent
+ * again, even if somebody replaced the object meanwhile, but not later than those 10 s: it would
+ * bring back a version without its bytes. What is left of them is for the last try to be done.
  */
-const NAMING_MS = 8000
+export const NAMING_MS = DELETE_DELAY_MS - 2000
 
 /**
  * The buckets and objects of the masters of a cluster over gRPC; see `MasterChannels`. A call whose
@@ -281,6 +293,20 @@ export class RemoteNamespace implements NamespaceApi, AsyncDisposable {
   listDropped(request: ListDroppedRequest, signal: AbortSignal): Promise<DroppedPage> {
     const convert = (wire: WireDroppedPage) => droppedPageFromWire(wire)
     return this.#channels.call('ListDropped', { ...request }, convert, { signal })
+  }
+
+  claimEvents(request: ClaimEventsRequest, signal: AbortSignal): Promise<ClaimedEvents> {
+    const convert = (wire: WireClaimedEvents) => claimedFromWire(wire)
+    return this.#channels.call('ClaimEvents', { ...request }, convert, { signal })
+  }
+
+  listEvents(request: ListEventsRequest, signal: AbortSignal): Promise<readonly ObjectEvent[]> {
+    const convert = (wire: WireEvents) => eventsFromWire(wire)
+    return this.#channels.call('ListEvents', { ...request }, convert, { signal })
+  }
+
+  removeEvents(request: RemoveEventsRequest, signal: AbortSignal): Promise<void> {
+    return this.#channels.call('RemoveEvents', { ...request }, nothing, { signal })
   }
 
   listUploads(request: ListUploadsRequest, signal: AbortSignal): Promise<UploadPage> {

@@ -3,7 +3,8 @@ import { formatNeedleId, type NeedleId, type VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { isStoreError } from '../base/store-error.ts'
 import type { NamespaceApi } from '../namespace/namespace-api.ts'
-import { type NeedleOwner, readOwnerPairs } from '../namespace/needle-pairs.ts'
+import { type NeedleOwner, type NeedlePairs, readOwnerPairs } from '../namespace/needle-pairs.ts'
+import { PART_NUMBER_MAX } from '../namespace/upload-record.ts'
 import { timeOfVersionId } from '../namespace/version-id.ts'
 import type { Clock } from '../runtime/clock.ts'
 import {
@@ -13,13 +14,18 @@ import {
   namedFiles,
   type ObjectVolumes,
 } from './named-needles.ts'
+import { readGeneration } from './orphan-ledger.ts'
 
 /** A needle on a volume of objects that no row names, neither itself nor a file it belongs to. */
 export interface UnnamedNeedle {
   readonly fileId: FileId
   readonly dataBytes: number
+  /** CRC-32C. */
+  readonly checksum: number
   /** Undefined: no gateway stored it, or it cannot be read. Nobody but people may judge it. */
   readonly owner: NeedleOwner | undefined
+  /** It is a page of the ledger of orphans (see `OrphanLedger`), of this generation. */
+  readonly generation: number | undefined
   /** The later of the times at which its version was begun and at which it was appended. */
   readonly bornAtMs: number
 }
@@ -30,17 +36,28 @@ export interface UnnamedParts {
   readonly clock: Clock
 }
 
+/** Of some needles of a volume, a bounded number: a volume may have many of these. */
 export interface VolumeFinding {
   readonly volumeId: VolumeId
+  /** All of the volume, in the first finding about it; 0 in the others. */
   readonly liveCount: number
   /** Not named, but too young to say that they will not be. */
   readonly youngCount: number
+  /** Of the pages of the ledger among them, young ones too; 0: there is none. */
+  readonly generationMax: number
   readonly unnamed: readonly UnnamedNeedle[]
 }
 
 /** Ids that are held at once: some 100 MB. What is more takes another walk of the rows. */
 const NEEDLES_HELD_MAX = 1_000_000
 const MS_NS = 1_000_000n
+/** It went since it was listed, or nobody can say what it is. */
+const UNREADABLE = [
+  'NEEDLE_NOT_FOUND',
+  'COOKIE_MISMATCH',
+  'NEEDLE_CORRUPT',
+  'RANGE_INVALID',
+] as const
 const FIRST_BYTE = { start: 0, end: 1 }
 
 export interface FindUnnamedOptions {
@@ -48,12 +65,15 @@ export interface FindUnnamedOptions {
   readonly minAgeMs: number
   /** Told of every file in the first walk of the rows. */
   readonly onFound: (found: FoundFile) => Promise<void>
+  /** Runs after each bounded piece of work, for whoever wants to rest there. */
+  readonly onPiece?: (() => Promise<void>) | undefined
 }
 
 /**
  * Needles that nothing names, volume by volume. Ids are listed first and rows are looked at after
  * that, so whatever was named in between is seen; what is left is looked up once more by what it
- * says of itself, since rows may change their place during a walk.
+ * says of itself, since rows may change their place during a walk. Whoever takes no more findings
+ * ends it.
  *
  * @throws {StoreError} Those of the namespace and of volume servers: nothing is said of a cluster
  * of which only a part can be seen.
@@ -64,6 +84,7 @@ export async function* findUnnamed(
   signal: AbortSignal,
 ): AsyncGenerator<VolumeFinding, void, undefined> {
   const { namespace, volumes } = parts
+  const { onPiece = noPause } = options
   const rest = [...volumes.volumeIds]
   let isFirst = true
   do {
@@ -75,11 +96,17 @@ export async function* findUnnamed(
         for (const fileId of found.behind) strike(held, fileId)
         if (isFirst) await options.onFound(found)
       }
+      await onPiece()
     }
     isFirst = false
     for (const [volumeId, ids] of held) {
-      const judged = await judge(parts, { volumeId, ids, ...options }, signal)
-      yield { volumeId, liveCount: counts.get(volumeId) ?? 0, ...judged }
+      let liveCount = counts.get(volumeId) ?? 0
+      for await (const judged of judge(parts, { volumeId, ids, ...options }, signal)) {
+        yield { volumeId, liveCount, ...judged }
+        liveCount = 0
+        await onPiece()
+      }
+      held.delete(volumeId)
     }
   } while (rest.length > 0)
 }
@@ -112,28 +139,37 @@ interface Left {
   readonly minAgeMs: number
 }
 
-async function judge(
+/** At least one: also of a volume of which nothing is left. */
+async function* judge(
   parts: UnnamedParts,
   { ids, minAgeMs, volumeId }: Left,
   signal: AbortSignal,
-): Promise<Pick<VolumeFinding, 'youngCount' | 'unnamed'>> {
-  const unnamed: UnnamedNeedle[] = []
-  let youngCount = 0
+): AsyncGenerator<
+  Pick<VolumeFinding, 'youngCount' | 'generationMax' | 'unnamed'>,
+  void,
+  undefined
+> {
   const bornBefore = parts.clock.nowMs() - minAgeMs
   const all = [...ids.values()]
   const atOnce = LIMITS.healNeedlesMax.value
-  for (let at = 0; at < all.length; at += atOnce) {
+  let at = 0
+  do {
     const some = all.slice(at, at + atOnce)
+    const unnamed: UnnamedNeedle[] = []
+    let youngCount = 0
+    let generationMax = 0
     for (const needle of await describeNeedles(parts.volumes, volumeId, some, signal)) {
+      generationMax = Math.max(generationMax, needle.generation ?? 0)
       if (needle.bornAtMs > bornBefore) youngCount++
       else if (!(await isNamed(parts, needle, signal))) unnamed.push(needle)
     }
-  }
-  return { youngCount, unnamed }
+    yield { youngCount, generationMax, unnamed }
+    at += atOnce
+  } while (at < all.length)
 }
 
 /** Those of them that live. */
-export async function describeNeedles(
+async function describeNeedles(
   volumes: ObjectVolumes,
   volumeId: VolumeId,
   needleIds: readonly NeedleId[],
@@ -145,7 +181,8 @@ export async function describeNeedles(
   for (const stat of await holder.statNeedles(volumeId, needleIds, signal)) {
     if (stat.state !== 'live') continue
     const fileId = { volumeId, needleId: stat.needleId, cookie: stat.cookie }
-    const owner = await ownerOf(volumes, fileId, stat.dataBytes, signal)
+    const pairs = await pairsOf(volumes, fileId, stat.dataBytes, signal)
+    const owner = readOwnerPairs(pairs)
     const appendedAtMs = Number(stat.appendAtNs / MS_NS)
     const begunAtMs = owner === undefined ? 0 : timeOfVersionId(owner.version)
     // Of a needle whose time is not known nobody can say that it is old.
@@ -153,25 +190,27 @@ export async function describeNeedles(
     needles.push({
       fileId,
       dataBytes: stat.dataBytes,
+      checksum: stat.checksum,
       owner,
+      generation: readGeneration(pairs),
       bornAtMs: Math.max(bornAtMs, begunAtMs),
     })
   }
   return needles
 }
 
-async function ownerOf(
+async function pairsOf(
   volumes: ObjectVolumes,
   fileId: FileId,
   dataBytes: number,
   signal: AbortSignal,
-): Promise<NeedleOwner | undefined> {
+): Promise<NeedlePairs | undefined> {
   try {
     const range = dataBytes === 0 ? undefined : FIRST_BYTE
     await using content = await volumes.read(fileId, range, signal)
-    return readOwnerPairs(content.metadata.pairs)
+    return content.metadata.pairs
   } catch (error) {
-    if (isStoreError(error, 'NEEDLE_NOT_FOUND', 'NEEDLE_CORRUPT', 'RANGE_INVALID')) return undefined
+    if (isStoreError(error, ...UNREADABLE)) return undefined
     throw error
   }
 }
@@ -210,7 +249,8 @@ async function filesOfOwner(
   try {
     // First: when it becomes a version, its parts are found there.
     if ((await namespace.findUpload(upload, signal)) !== undefined) {
-      const parts = await namespace.listParts({ ...upload, after: 0, limit: 10_000 }, signal)
+      const page = { after: 0, limit: PART_NUMBER_MAX }
+      const parts = await namespace.listParts({ ...upload, ...page }, signal)
       for (const { fileId, partNumber, sizeBytes } of parts) {
         const row = { kind: 'part', bucket, key, uploadId: id, partNumber } as const
         files.push({ fileId: parseFileId(fileId), sizeBytes, row })
@@ -226,3 +266,5 @@ async function filesOfOwner(
   }
   return files
 }
+
+async function noPause(): Promise<void> {}

@@ -34,6 +34,7 @@ import type {
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { RISK_BELOW } from './assess.ts'
+import { checkLeader } from './check-leader.ts'
 import type { DirtyNeedles } from './dirty-needles.ts'
 import { durabilityReport } from './durability-report.ts'
 import type { Health } from './health.ts'
@@ -323,11 +324,7 @@ export class JobDesk implements JobsApi {
   }
 
   #checkLeader(): void {
-    const { coordinator } = this.#parts
-    if (coordinator.isLeader()) return
-    const { leader } = coordinator
-    const who = leader === '' ? 'nobody leads now' : `the leader is ${leader}`
-    throw new StoreError('NOT_LEADER', who)
+    checkLeader(this.#parts.coordinator)
   }
 
   /** Before the servers known from before are back nobody can tell what there is. */

@@ -1,4 +1,3 @@
-import { StoreError } from '../base/store-error.ts'
 import type { Coordinator } from '../metadata/coordinator.ts'
 import type {
   MetadataBatch,
@@ -6,6 +5,7 @@ import type {
   MetadataScan,
   MetadataStore,
 } from '../metadata/metadata-store.ts'
+import { checkLeader } from './check-leader.ts'
 
 /** A store in which nothing is changed by a master that does not lead. It closes nothing. */
 export class LeadingStore implements MetadataStore {
@@ -34,17 +34,9 @@ export class LeadingStore implements MetadataStore {
 
   /** @throws {StoreError} NOT_LEADER: nothing was changed. The errors of the store. */
   async commit(batch: MetadataBatch, signal: AbortSignal): Promise<void> {
-    this.#checkLeader()
+    checkLeader(this.#coordinator)
     await this.#store.commit(batch, signal)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}
-
-  #checkLeader(): void {
-    const coordinator = this.#coordinator
-    if (coordinator.isLeader()) return
-    const { leader } = coordinator
-    const who = leader === '' ? 'nobody leads now' : `the leader is ${leader}`
-    throw new StoreError('NOT_LEADER', who)
-  }
 }

@@ -1,3 +1,4 @@
+import type { EventCounts } from '../namespace/event-queue.ts'
 import type { ClusterHealth } from '../net/jobs-api.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import { summarise } from './cluster-report.ts'
@@ -22,6 +23,7 @@ export interface MasterGauges {
   readonly layoutsInUse: number
   readonly nameDeletesDone: number
   readonly nameDeletesFailed: number
+  readonly events: EventCounts
   /** As of the last look at all volumes. */
   readonly readHealth: () => ClusterHealth
   readonly readHeartbeatAges: () => readonly HeartbeatAge[]
@@ -45,6 +47,10 @@ const GAUGES: readonly (readonly [
   ['cluster_shards', 'Shards on servers in reach', (g) => countShards(g.state)],
   ['master_name_deletes_done', 'Files deleted after their name', (g) => g.nameDeletesDone],
   ['master_name_deletes_failed', 'Tries to delete that failed', (g) => g.nameDeletesFailed],
+  ['master_events_pending', 'Events of buckets not yet delivered', (g) => g.events.pending],
+  ['master_events_delivered', 'Events that a webhook took', (g) => g.events.delivered],
+  ['master_events_given_up', 'Events that failed for a day', (g) => g.events.givenUp],
+  ['master_events_dropped', 'Events for which there was no room', (g) => g.events.dropped],
 ]
 
 const STATISTICS = [

@@ -5,6 +5,7 @@ import { isStoreError, StoreError } from '../base/store-error.ts'
 import { deleteFile } from '../jobs/delete-file.ts'
 import type { Coordinator } from '../metadata/coordinator.ts'
 import type { MetadataStore } from '../metadata/metadata-store.ts'
+import { DELETE_DELAY_MS } from '../namespace/delete-delay.ts'
 import { NamedFiles } from '../namespace/named-files.ts'
 import { Namespace } from '../namespace/namespace.ts'
 import type { NamespaceApi } from '../namespace/namespace-api.ts'
@@ -34,6 +35,7 @@ import { DisposeStack } from '../runtime/dispose-stack.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Random } from '../runtime/random.ts'
 import { Assigner, type LeaseTokens } from './assigner.ts'
+import { checkLeader } from './check-leader.ts'
 import { type Cluster, openCluster } from './cluster.ts'
 import { describeCollections, describeTopology, summarise } from './cluster-report.ts'
 import type { ClusterState } from './cluster-state.ts'
@@ -74,8 +76,6 @@ export type MasterOptions = Omit<
   'dir' | 'host' | 'port' | 'grpcPort' | 'publicHost' | 'secret' | 'rootKey' | 'tls' | 'isStandby'
 >
 
-/** What a needle's bytes outlive their name by: readers that were just sent to them finish. */
-const DELETE_DELAY_MS = 10_000
 const DELETE_TOKEN_S = 60
 
 /** Removing a volume of 30 GiB takes a file system seconds. */
@@ -152,7 +152,7 @@ export class Master implements MasterApi, AsyncDisposable {
   }
 
   get gauges(): MasterGauges {
-    const { state, warmUp, membership, feed, growth, ahead, names } = this.#pieces
+    const { state, warmUp, membership, feed, growth, ahead, names, namespace } = this.#pieces
     return {
       state,
       isWarming: warmUp.isWarming,
@@ -164,6 +164,7 @@ export class Master implements MasterApi, AsyncDisposable {
       layoutsInUse: ahead.layoutCount,
       nameDeletesDone: names.deletesDone,
       nameDeletesFailed: names.deletesFailed,
+      events: namespace.eventCounts,
       readHealth: this.#repair.lastHealth,
       readHeartbeatAges: this.#repair.heartbeatAges,
       nowMs: this.#parts.clock.nowMs(),
@@ -278,11 +279,7 @@ export class Master implements MasterApi, AsyncDisposable {
   }
 
   #checkLeader(): void {
-    const { coordinator } = this.#parts
-    if (coordinator.isLeader()) return
-    const who =
-      coordinator.leader === '' ? 'nobody leads now' : `the leader is ${coordinator.leader}`
-    throw new StoreError('NOT_LEADER', who)
+    checkLeader(this.#parts.coordinator)
   }
 }
 
@@ -322,8 +319,9 @@ async function openPieces(
     ),
   )
   // Its files are deleted with those of names: the intents are the same rows.
+  const store = new LeadingStore(parts.store, coordinator)
   const namespace = new Namespace(
-    { store: new LeadingStore(parts.store, coordinator), clock, random },
+    { store, clock, random, logger: parts.logger },
     { deleteDelayMs: DELETE_DELAY_MS },
   )
   return { ...cluster, growth, ahead, deletes, membership, assigner, names, namespace }

@@ -10,6 +10,7 @@ import type { Disk } from '../runtime/disk.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Random } from '../runtime/random.ts'
 import { ensureSecretFile, writePrivateFile } from '../runtime/secret-file.ts'
+import { checkLeader } from './check-leader.ts'
 
 /** Seals the secrets of access keys: one line a key, the last one is in use. */
 export const USERS_KEY_FILE = 's3.key'
@@ -68,13 +69,6 @@ export async function openUsers(
 
 function rootKeyText({ accessKeyId, secret }: RootKey): string {
   return `${JSON.stringify({ accessKeyId, secretAccessKey: secret }, undefined, 2)}\n`
-}
-
-function checkLeader(coordinator: OpenUsersParts['coordinator']): void {
-  if (coordinator.isLeader()) return
-  const { leader } = coordinator
-  const who = leader === '' ? 'nobody leads now' : `the leader is ${leader}`
-  throw new StoreError('NOT_LEADER', who)
 }
 
 function checkIsObject(policy: string): void {

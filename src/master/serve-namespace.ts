@@ -1,5 +1,15 @@
 import type { NamespaceApi } from '../namespace/namespace-api.ts'
 import {
+  claimEventsFromWire,
+  claimedToWire,
+  eventsToWire,
+  listEventsFromWire,
+  removeEventsFromWire,
+  type WireClaimEvents,
+  type WireListEvents,
+  type WireRemoveEvents,
+} from '../namespace/wire-events.ts'
+import {
   bucketChangeFromWire,
   bucketRefFromWire,
   changeObjectFromWire,
@@ -58,7 +68,27 @@ export function namespaceService(api: NamespaceApi): GrpcService {
   return {
     name: NAMESPACE_SERVICE,
     definition: NAMESPACE_PROTO,
-    methods: { ...bucketMethods(api), ...objectMethods(api), ...uploadMethods(api) },
+    methods: {
+      ...bucketMethods(api),
+      ...objectMethods(api),
+      ...uploadMethods(api),
+      ...eventMethods(api),
+    },
+  }
+}
+
+function eventMethods(api: NamespaceApi): Record<string, GrpcMethod> {
+  return {
+    ClaimEvents: unary('cluster', async (wire: WireClaimEvents, { signal }) =>
+      claimedToWire(await api.claimEvents(claimEventsFromWire(wire), signal)),
+    ),
+    ListEvents: unary('cluster', async (wire: WireListEvents, { signal }) =>
+      eventsToWire(await api.listEvents(listEventsFromWire(wire), signal)),
+    ),
+    RemoveEvents: unary('cluster', async (wire: WireRemoveEvents, { signal }) => {
+      await api.removeEvents(removeEventsFromWire(wire), signal)
+      return {}
+    }),
   }
 }
 

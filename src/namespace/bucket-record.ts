@@ -1,7 +1,7 @@
 import { StoreError } from '../base/store-error.ts'
 import { isTexts } from './row-bytes.ts'
 
-/** What is set for a bucket as text that only gateways read. */
+/** What is set for a bucket as text that only gateways read, and of which `event-rules.ts` one. */
 export const BUCKET_DOCUMENTS = [
   'acl',
   'cors',

@@ -8,6 +8,7 @@ import { type Bucket, decodeBucket, encodeBucket, isBucketName, NO_QUOTA } from 
 import type {
   BucketChange,
   BucketRef,
+  BucketUsage,
   CreateBucketRequest,
   ListBucketsRequest,
 } from './namespace-api.ts'
@@ -23,7 +24,16 @@ export interface BucketsParts {
   readonly commits: RowCommits
 }
 
-const CONTENT_KINDS = ['objects', 'versions', 'uploads'] as const
+/** How the uploads of a bucket that is deleted come to their end. */
+export interface UploadsEnd {
+  /** A change that ends some of them; `isLast`: all that there are. */
+  endSome(): Promise<{ readonly changes: RowChanges; readonly isLast: boolean }>
+  /** While the bucket is still held. */
+  ended(usage: BucketUsage): void
+}
+
+/** Uploads that nobody completed keep no bucket: they go with it. */
+const KEPT_KINDS = ['objects', 'versions'] as const
 
 /**
  * The rows of buckets. Changes of what a bucket has share its lock, and its removal has it alone:
@@ -139,22 +149,39 @@ export class Buckets {
     })
   }
 
-  /** @throws {StoreError} BUCKET_NOT_FOUND, BUCKET_NOT_EMPTY. */
-  async delete(ref: BucketRef, signal: AbortSignal): Promise<void> {
-    await this.#change(ref.name, signal, async () => {
-      const row = await this.#store.get(bucketKey(ref.name), signal)
-      if (row === undefined || decodeBucket(ref.name, row).id !== ref.id) throw notFound(ref.name)
-      for (const kind of CONTENT_KINDS) {
-        const range = { ...bucketRange(kind, ref.id), limit: 1 }
-        for await (const _ of this.#store.scan(range, signal)) {
-          throw new StoreError('BUCKET_NOT_EMPTY', `the bucket ${ref.name} has ${kind}`)
-        }
-      }
-      const changes = this.#changes()
+  /**
+   * The bucket is held alone until no upload is left in it; the last change has its own row, too.
+   *
+   * @throws {StoreError} BUCKET_NOT_FOUND, BUCKET_NOT_EMPTY.
+   */
+  async delete(ref: BucketRef, uploads: UploadsEnd, signal: AbortSignal): Promise<void> {
+    using _lock = await this.#locks.exclude(ref.name, signal)
+    using _change = this.#cache.change(ref.name)
+    const plan = async () => {
+      const row = await this.#emptyRow(ref, signal)
+      const { changes, isLast } = await uploads.endSome()
       changes.expect(bucketKey(ref.name), row)
-      changes.delete(bucketKey(ref.name))
-      return { result: undefined, changes }
-    })
+      if (isLast) changes.delete(bucketKey(ref.name))
+      return { result: isLast, changes }
+    }
+    for (let isDone = false; !isDone; ) {
+      const { changes, result } = await this.#commits.commit(plan, signal)
+      isDone = result
+      if (changes !== undefined) uploads.ended(changes.usage)
+    }
+  }
+
+  /** @throws {StoreError} BUCKET_NOT_FOUND, BUCKET_NOT_EMPTY. */
+  async #emptyRow(ref: BucketRef, signal: AbortSignal): Promise<Uint8Array> {
+    const row = await this.#store.get(bucketKey(ref.name), signal)
+    if (row === undefined || decodeBucket(ref.name, row).id !== ref.id) throw notFound(ref.name)
+    for (const kind of KEPT_KINDS) {
+      const range = { ...bucketRange(kind, ref.id), limit: 1 }
+      for await (const _ of this.#store.scan(range, signal)) {
+        throw new StoreError('BUCKET_NOT_EMPTY', `the bucket ${ref.name} has ${kind}`)
+      }
+    }
+    return row
   }
 
   async #change<Result>(

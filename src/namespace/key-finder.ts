@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import type { FoundKey } from '../base/user.ts'
 import type { MetadataStore } from '../metadata/metadata-store.ts'
 import type { SecretBox } from './secret-box.ts'
 import {
@@ -7,17 +8,9 @@ import {
   decodeUser,
   isAccessKeyId,
   openAccessKey,
-  type User,
   userRowKey,
   withoutKeys,
 } from './user-record.ts'
-
-/** An access key that may be used, and whose it is. */
-export interface FoundKey {
-  readonly accessKeyId: string
-  readonly secret: string
-  readonly user: User
-}
 
 /** Keys in use at the same time; any other costs two reads of the store. */
 const KEY_CACHE_MAX = 2000

@@ -35,8 +35,8 @@ export interface NamedFilesParts {
 
 export interface NamedFilesConfig {
   /**
-   * How long the bytes of a file outlive its name: whoever was sent to them a moment ago still gets
-   * them, and a `link` that arrives again this late is recognised.
+   * How long the bytes of a small file outlive its name (see `readingMs`): whoever was sent to them
+   * a moment ago still gets them, and a `link` that arrives again this late is recognised.
    */
   readonly deleteDelayMs: number
 }
@@ -116,7 +116,7 @@ export class NamedFiles implements AsyncDisposable {
       changes.expect(owned, undefined)
       changes.put(nameKey(name), encodeNamedFile(result))
       changes.put(owned, encodeOwner(name))
-      if (before !== undefined) changes.dropFile(formatFileId(before.fileId), name)
+      if (before !== undefined) dropNamed(changes, before)
       return { result, changes }
     }
     return await this.#change(name, signal, plan, (linked) => this.#cache.set(name, linked))
@@ -142,7 +142,7 @@ export class NamedFiles implements AsyncDisposable {
       const file = decodeNamedFile(name, row)
       changes.expect(nameKey(name), row)
       changes.delete(nameKey(name))
-      changes.dropFile(formatFileId(file.fileId), name)
+      dropNamed(changes, file)
       return { result: file, changes }
     })
   }
@@ -209,6 +209,10 @@ export class NamedFiles implements AsyncDisposable {
   #checkOpen(): void {
     if (this.#isClosed) throw new StoreError('CLOSED', 'the named files were closed')
   }
+}
+
+function dropNamed(changes: RowChanges, { dataBytes, fileId, name }: NamedFile): void {
+  changes.dropFile(formatFileId(fileId), dataBytes, name)
 }
 
 /** The file as it is linked already, if this is a repetition. */

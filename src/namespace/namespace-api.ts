@@ -1,4 +1,5 @@
 import type { Bucket, BucketDocument, BucketQuota, Versioning } from './bucket-record.ts'
+import type { EventCause, EventLane, ObjectEvent } from './event-record.ts'
 import type { ObjectVersion, Retention, Tag } from './object-version.ts'
 import type { Upload, UploadedPart } from './upload-record.ts'
 
@@ -49,6 +50,8 @@ export interface PutObjectRequest {
   readonly key: string
   readonly version: NewVersion
   readonly condition?: WriteCondition | undefined
+  /** Undefined here and below: nobody hears of the change. */
+  readonly cause?: EventCause | undefined
 }
 
 export interface FindObjectRequest {
@@ -66,6 +69,7 @@ export interface DeleteObjectRequest extends FindObjectRequest {
   readonly seq?: number | undefined
   /** Delete the version only while a newer one, or a marker, is above it. */
   readonly isNoncurrent?: boolean | undefined
+  readonly cause?: EventCause | undefined
 }
 
 export interface DeleteObjectResult {
@@ -98,6 +102,7 @@ export interface ChangeObjectRequest extends FindObjectRequest {
   readonly bypassesGovernance?: boolean | undefined
   /** Only this version. */
   readonly id?: string | undefined
+  readonly cause?: EventCause | undefined
 }
 
 export interface ListObjectsRequest {
@@ -174,6 +179,7 @@ export interface CompleteUploadRequest extends UploadRef {
   /** The file that tells of the parts. */
   readonly recordFileId?: string | undefined
   readonly condition?: WriteCondition | undefined
+  readonly cause?: EventCause | undefined
 }
 
 export interface ListUploadsRequest {
@@ -205,6 +211,32 @@ export interface DroppedPage {
   readonly next: string | undefined
 }
 
+export interface ClaimEventsRequest {
+  /** Whoever delivers, by a name of its own. */
+  readonly claimant: string
+  /** To which it can deliver. */
+  readonly targets: readonly string[]
+}
+
+export interface ClaimedEvents {
+  /** With events for these targets, and for 10 s nobody else's: ask again before. */
+  readonly lanes: readonly EventLane[]
+  /** With events for other targets, to which nobody delivers. */
+  readonly unclaimed: readonly EventLane[]
+}
+
+export interface ListEventsRequest {
+  readonly lane: EventLane
+  readonly limit: number
+}
+
+export interface RemoveEventsRequest {
+  readonly lane: EventLane
+  readonly ids: readonly string[]
+  /** Only for those who count. */
+  readonly outcome: 'delivered' | 'givenUp'
+}
+
 export interface BucketUsage {
   readonly bytes: number
   readonly objects: number
@@ -225,7 +257,12 @@ export interface NamespaceApi {
   listBuckets(request: ListBucketsRequest, signal: AbortSignal): Promise<readonly Bucket[]>
   /** @throws {StoreError} REQUEST_INVALID: versioning of a bucket with locks stays enabled. */
   changeBucket(bucket: BucketRef, change: BucketChange, signal: AbortSignal): Promise<Bucket>
-  /** @throws {StoreError} BUCKET_NOT_EMPTY */
+  /**
+   * Uploads that are open go with it, one after the other: when this fails half-way the bucket is
+   * still there, with fewer of them.
+   *
+   * @throws {StoreError} BUCKET_NOT_EMPTY: it has objects, or versions.
+   */
   deleteBucket(bucket: BucketRef, signal: AbortSignal): Promise<void>
   bucketUsage(bucket: BucketRef, signal: AbortSignal): Promise<BucketUsage>
 
@@ -281,4 +318,13 @@ export interface NamespaceApi {
 
   /** In the order in which they come due. One whose delete fails meanwhile may come twice. */
   listDropped(request: ListDroppedRequest, signal: AbortSignal): Promise<DroppedPage>
+
+  /**
+   * Changes that came with a cause left events where the bucket's document `notification` asks for
+   * them: each exactly if its change was made. They wait until they are removed.
+   */
+  claimEvents(request: ClaimEventsRequest, signal: AbortSignal): Promise<ClaimedEvents>
+  /** The first ones of a lane, in order. */
+  listEvents(request: ListEventsRequest, signal: AbortSignal): Promise<readonly ObjectEvent[]>
+  removeEvents(request: RemoveEventsRequest, signal: AbortSignal): Promise<void>
 }

@@ -3,16 +3,22 @@ import { StoreError } from '../base/store-error.ts'
 import type { MetadataStore } from '../metadata/metadata-store.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { KeyedSharedLock } from '../runtime/keyed-shared-lock.ts'
+import { type Logger, silentLogger } from '../runtime/logger.ts'
 import type { Random } from '../runtime/random.ts'
 import type { Bucket } from './bucket-record.ts'
 import { Buckets } from './buckets.ts'
 import { listDropped } from './delete-intents.ts'
+import { type Told, toldDelete, toldVersion } from './event-facts.ts'
+import { type EventCounts, EventQueue } from './event-queue.ts'
+import type { ObjectEvent } from './event-record.ts'
 import { Listings } from './listings.ts'
 import type {
   BucketChange,
   BucketRef,
   BucketUsage,
   ChangeObjectRequest,
+  ClaimEventsRequest,
+  ClaimedEvents,
   CompleteUploadRequest,
   CreateBucketRequest,
   CreateUploadRequest,
@@ -22,6 +28,7 @@ import type {
   FindObjectRequest,
   ListBucketsRequest,
   ListDroppedRequest,
+  ListEventsRequest,
   ListObjectsRequest,
   ListPartsRequest,
   ListUploadsRequest,
@@ -30,6 +37,7 @@ import type {
   ObjectPage,
   PutObjectRequest,
   PutPartRequest,
+  RemoveEventsRequest,
   UploadPage,
   UploadRef,
   VersionPage,
@@ -49,12 +57,14 @@ export interface NamespaceParts {
   readonly store: MetadataStore
   readonly clock: Clock
   readonly random: Random
+  /** Unless given, nobody hears of events that cannot be kept. */
+  readonly logger?: Logger | undefined
 }
 
 type PlanKey<Result> = (changes: ObjectChanges, rows: RowChanges) => Promise<Plan<Result>>
 
 export interface NamespaceConfig {
-  /** How long the bytes of a version outlive it: whoever was sent to them just now gets them. */
+  /** How long the bytes of a version outlive it, if they are few: see `readingMs`. */
   readonly deleteDelayMs: number
 }
 
@@ -77,6 +87,7 @@ export class Namespace implements NamespaceApi {
   readonly #uploads: UploadRows
   readonly #listings: Listings
   readonly #usage: UsageCounter
+  readonly #events: EventQueue
   readonly #commits: RowCommits
   readonly #cache: RowCache<ObjectVersion>
   /** Shared by reads of more than one row. */
@@ -89,8 +100,10 @@ export class Namespace implements NamespaceApi {
     this.#random = parts.random
     this.#deleteDelayMs = config.deleteDelayMs
     this.#commits = new RowCommits(parts.store)
-    const { store, clock } = parts
+    const { store, clock, logger = silentLogger } = parts
     const commits = this.#commits
+    const newChanges = () => this.#changes()
+    this.#events = new EventQueue({ store, clock, commits, newChanges, logger })
     this.#buckets = new Buckets({ store, clock, commits })
     this.#cache = new RowCache({ commits }, { max: LIMITS.objectCacheMax.value })
     this.#rows = new ObjectRows(parts.store)
@@ -116,7 +129,12 @@ export class Namespace implements NamespaceApi {
   }
 
   async deleteBucket(bucket: BucketRef, signal: AbortSignal): Promise<void> {
-    await this.#buckets.delete(bucket, signal)
+    const endSome = async () => {
+      const changes = this.#changes()
+      return { changes, isLast: await this.#uploads.endSome(bucket, changes, signal) }
+    }
+    const ended = (usage: BucketUsage) => this.#usage.add(bucket.id, usage)
+    await this.#buckets.delete(bucket, { endSome, ended }, signal)
     this.#usage.forget(bucket.id)
   }
 
@@ -129,9 +147,9 @@ export class Namespace implements NamespaceApi {
     const { bucket, condition, version } = request
     checkVersionId(version.id)
     const checkRoom = await this.#roomIn(bucket, signal)
-    return await this.#changeKey(bucket, request.key, signal, async (changes) =>
-      ifRoom(await changes.put(version, condition, signal), checkRoom),
-    )
+    const plan: PlanKey<ObjectVersion> = async (changes) =>
+      ifRoom(await changes.put(version, condition, signal), checkRoom)
+    return await this.#changeKey(request, plan, toldVersion(request), signal)
   }
 
   async findObject(
@@ -158,15 +176,13 @@ export class Namespace implements NamespaceApi {
 
   deleteObject(request: DeleteObjectRequest, signal: AbortSignal): Promise<DeleteObjectResult> {
     const markerId = newVersionId(this.#random, this.#clock.nowMs())
-    return this.#changeKey(request.bucket, request.key, signal, (changes) =>
-      changes.delete(request, markerId, signal),
-    )
+    const plan: PlanKey<DeleteObjectResult> = (changes) => changes.delete(request, markerId, signal)
+    return this.#changeKey(request, plan, toldDelete(request), signal)
   }
 
   changeObject(request: ChangeObjectRequest, signal: AbortSignal): Promise<ObjectVersion> {
-    return this.#changeKey(request.bucket, request.key, signal, (changes) =>
-      changes.change(request, signal),
-    )
+    const plan: PlanKey<ObjectVersion> = (changes) => changes.change(request, signal)
+    return this.#changeKey(request, plan, toldVersion(request), signal)
   }
 
   async listObjects(request: ListObjectsRequest, signal: AbortSignal): Promise<ObjectPage> {
@@ -191,6 +207,22 @@ export class Namespace implements NamespaceApi {
 
   listDropped(request: ListDroppedRequest, signal: AbortSignal): Promise<DroppedPage> {
     return listDropped(this.#store, request, signal)
+  }
+
+  claimEvents(request: ClaimEventsRequest, signal: AbortSignal): Promise<ClaimedEvents> {
+    return this.#events.claim(request, signal)
+  }
+
+  listEvents(request: ListEventsRequest, signal: AbortSignal): Promise<readonly ObjectEvent[]> {
+    return this.#events.list(request, signal)
+  }
+
+  removeEvents(request: RemoveEventsRequest, signal: AbortSignal): Promise<void> {
+    return this.#events.remove(request, signal)
+  }
+
+  get eventCounts(): EventCounts {
+    return this.#events.counts
   }
 
   async createUpload(request: CreateUploadRequest, signal: AbortSignal): Promise<Upload> {
@@ -227,10 +259,12 @@ export class Namespace implements NamespaceApi {
     request: ListPartsRequest,
     signal: AbortSignal,
   ): Promise<readonly UploadedPart[]> {
-    await this.#buckets.get(request.bucket)
-    checkUpload(request)
-    using _lock = await this.#uploadLocks.share(request.uploadId, signal)
-    return await this.#uploads.listParts(request, signal)
+    // The bucket is shared: its removal ends uploads that it does not hold.
+    return await this.#buckets.withBucket(request.bucket, signal, async () => {
+      checkUpload(request)
+      using _lock = await this.#uploadLocks.share(request.uploadId, signal)
+      return await this.#uploads.listParts(request, signal)
+    })
   }
 
   async completeUpload(
@@ -242,13 +276,14 @@ export class Namespace implements NamespaceApi {
     const checkRoom = await this.#roomIn(bucket, signal)
     return await this.#buckets.withBucket(bucket, signal, async (found) => {
       using _lock = await this.#uploadLocks.exclude(uploadId, signal)
-      return await this.#changeKeyIn(found, key, signal, async (changes, rows) => {
+      const plan: PlanKey<ObjectVersion> = async (changes, rows) => {
         const upload = await this.#uploads.find(request, signal)
         if (upload === undefined) return { result: await this.#completed(request, signal) }
         const parts = await this.#uploads.end(request, request.parts, rows, signal)
         const version = versionOf(upload, parts, request)
         return ifRoom(await changes.put(version, request.condition, signal), checkRoom)
-      })
+      }
+      return await this.#changeKeyIn(found, key, plan, toldVersion(request), signal)
     })
   }
 
@@ -282,13 +317,13 @@ export class Namespace implements NamespaceApi {
   }
 
   #changeKey<Result>(
-    ref: BucketRef,
-    key: string,
-    signal: AbortSignal,
+    { bucket: ref, key }: { readonly bucket: BucketRef; readonly key: string },
     plan: PlanKey<Result>,
+    told: Told<Result> | undefined,
+    signal: AbortSignal,
   ): Promise<Result> {
     return this.#buckets.withBucket(ref, signal, (bucket) =>
-      this.#changeKeyIn(bucket, parseObjectKey(key), signal, plan),
+      this.#changeKeyIn(bucket, parseObjectKey(key), plan, told, signal),
     )
   }
 
@@ -296,8 +331,9 @@ export class Namespace implements NamespaceApi {
   async #changeKeyIn<Result>(
     bucket: Bucket,
     key: string,
-    signal: AbortSignal,
     plan: PlanKey<Result>,
+    told: Told<Result> | undefined,
+    signal: AbortSignal,
   ): Promise<Result> {
     const row = objectKey(bucket.id, key)
     using _lock = await this.#keyLocks.exclude(row, signal)
@@ -306,7 +342,11 @@ export class Namespace implements NamespaceApi {
       const changes = this.#changes()
       const nowMs = this.#clock.nowMs()
       const parts = { store: this.#store, rows: this.#rows, bucket, key, nowMs, changes }
-      return await plan(new ObjectChanges(parts), changes)
+      const made = await plan(new ObjectChanges(parts), changes)
+      if (told === undefined || made.changes === undefined) return made
+      const facts = told.factsOf(made.result)
+      await this.#events.tell(made.changes, bucket, told.cause, facts, signal)
+      return made
     }
     return await this.#commit(bucket.id, planned, signal)
   }
@@ -318,7 +358,9 @@ export class Namespace implements NamespaceApi {
     signal: AbortSignal,
   ): Promise<Result> {
     const { changes, result } = await this.#commits.commit(plan, signal)
-    if (changes !== undefined) this.#usage.add(bucketId, changes.usage)
+    if (changes === undefined) return result
+    this.#usage.add(bucketId, changes.usage)
+    for (const lane of changes.eventLanes) this.#events.added(lane)
     return result
   }
 

@@ -20,6 +20,7 @@ import {
 } from './object-version.ts'
 import { checkFilesKept, type Plan, type RowChanges } from './row-changes.ts'
 import { nullKey, objectKey, versionKey } from './row-keys.ts'
+import { checkWriteCondition } from './write-condition.ts'
 
 export interface ObjectChangesParts {
   readonly store: MetadataStore
@@ -63,7 +64,7 @@ export class ObjectChanges {
     const current = await rows.current(bucket.id, key, signal)
     const repeated = await this.#madeBefore(version.id, current, signal)
     if (repeated !== undefined) return { result: repeated.version }
-    checkCondition(current?.version, condition)
+    checkWriteCondition(current?.version, condition)
     await checkFilesKept(store, filesOf(version), signal)
     const made: ObjectVersion = {
       ...version,
@@ -87,7 +88,7 @@ export class ObjectChanges {
     if (request.versionId !== undefined) return await this.#deleteVersion(request, signal)
     const { bucket, changes, key, rows } = this.#parts
     const current = await rows.current(bucket.id, key, signal)
-    checkCondition(current?.version, request.condition)
+    checkWriteCondition(current?.version, request.condition)
     if (request.seq !== undefined && current?.version.seq !== request.seq) {
       return { result: { isMarker: false, versionId: undefined } }
     }
@@ -147,7 +148,9 @@ export class ObjectChanges {
       checkMove(version, moved)
       const kept = new Set(moved.parts.map(({ fileId }) => fileId))
       await checkFilesKept(store, [...kept], signal)
-      for (const { fileId } of version.parts) if (!kept.has(fileId)) changes.dropFile(fileId)
+      for (const { fileId } of version.parts) {
+        if (!kept.has(fileId)) changes.dropFile(fileId, version.sizeBytes)
+      }
     }
     changes.expect(found.key, found.value)
     changes.put(found.key, encodeObjectVersion(changed))
@@ -167,7 +170,7 @@ export class ObjectChanges {
     if (request.isNoncurrent === true && (await this.#isNewest(version, signal))) {
       return { result: { isMarker: false, versionId } }
     }
-    checkCondition(version, request.condition)
+    checkWriteCondition(version, request.condition)
     checkLock(version, this.#parts.nowMs, request.bypassesGovernance === true)
     changes.expect(found.key, found.value)
     changes.delete(found.key)
@@ -259,7 +262,7 @@ export class ObjectChanges {
 
   #drop(version: ObjectVersion): void {
     const { changes } = this.#parts
-    for (const fileId of filesOf(version)) changes.dropFile(fileId)
+    for (const fileId of filesOf(version)) changes.dropFile(fileId, version.sizeBytes)
     changes.count(-version.sizeBytes, -1)
   }
 
@@ -270,24 +273,6 @@ export class ObjectChanges {
       current ??
       (bucket.versioning === 'off' ? undefined : await rows.newestHidden(bucket.id, key, signal))
     return Math.max((newest?.version.seq ?? 0) + 1, nowMs * US_PER_MS)
-  }
-}
-
-function checkCondition(
-  current: ObjectVersion | undefined,
-  condition: WriteCondition | undefined,
-): void {
-  const { ifMatch, ifNoneMatch } = condition ?? {}
-  const matches = (etags: readonly string[]) =>
-    current !== undefined && (etags.includes('*') || etags.includes(current.etag))
-  if (ifMatch !== undefined && current === undefined) {
-    throw new StoreError('OBJECT_NOT_FOUND', 'there is no object to match')
-  }
-  if (ifMatch !== undefined && !matches(ifMatch)) {
-    throw new StoreError('PRECONDITION_FAILED', 'the object has another ETag')
-  }
-  if (ifNoneMatch !== undefined && matches(ifNoneMatch)) {
-    throw new StoreError('PRECONDITION_FAILED', 'there is such an object already')
   }
 }
 

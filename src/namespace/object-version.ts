@@ -6,7 +6,8 @@ import { isObject, isTexts, RowReader, RowWriter } from './row-bytes.ts'
 export const CHECKSUM_ALGORITHMS = ['CRC32', 'CRC32C', 'CRC64NVME', 'SHA1', 'SHA256'] as const
 export type ChecksumAlgorithm = (typeof CHECKSUM_ALGORITHMS)[number]
 
-export type ChecksumType = 'FULL_OBJECT' | 'COMPOSITE'
+export const CHECKSUM_TYPES = ['FULL_OBJECT', 'COMPOSITE'] as const
+export type ChecksumType = (typeof CHECKSUM_TYPES)[number]
 
 export interface ObjectChecksum {
   readonly algorithm: ChecksumAlgorithm
@@ -15,9 +16,23 @@ export interface ObjectChecksum {
   readonly value: string
 }
 
-export const STORAGE_CLASSES = ['STANDARD', 'STANDARD_IA', 'GLACIER_IR'] as const
-/** The first is replicated, the others are erasure-coded. */
+/** In the order of their numbers in rows, which hold eight: new ones go to the end. */
+export const STORAGE_CLASSES = [
+  'STANDARD',
+  'STANDARD_IA',
+  'GLACIER_IR',
+  'REDUCED_REDUNDANCY',
+  'ONEZONE_IA',
+  'INTELLIGENT_TIERING',
+] as const
 export type StorageClass = (typeof STORAGE_CLASSES)[number]
+
+const CODED_CLASSES: readonly StorageClass[] = ['STANDARD_IA', 'ONEZONE_IA', 'GLACIER_IR']
+
+/** Erasure-coded, where there are servers enough for that. The others are kept as copies. */
+export function isCodedClass(storageClass: StorageClass): boolean {
+  return CODED_CLASSES.includes(storageClass)
+}
 
 export const RETENTION_MODES = ['GOVERNANCE', 'COMPLIANCE'] as const
 export type RetentionMode = (typeof RETENTION_MODES)[number]
@@ -95,7 +110,6 @@ export const NO_ATTRIBUTES: ObjectAttributes = {
 const VERSION = 1
 const ID_BYTES = 16
 const OWNER_BYTES = 32
-const FILE_ID_BYTES = 16
 const MD5_PATTERN = /^([0-9a-f]{32})(?:-([1-9]\d*))?$/
 
 const IS_MARKER = 1
@@ -181,7 +195,7 @@ export function decodeObjectVersion(bytes: Uint8Array, key: string): ObjectVersi
   row.end()
   const storageClass = STORAGE_CLASSES[flags >> CLASS_SHIFT]
   if (storageClass === undefined) throw row.corrupt('its storage class is unknown')
-  return {
+  const version: ObjectVersion = {
     id,
     isNull: has(IS_NULL),
     isMarker,
@@ -192,7 +206,6 @@ export function decodeObjectVersion(bytes: Uint8Array, key: string): ObjectVersi
     storageClass,
     checksum,
     parts,
-    ...(recordFileId !== undefined && { recordFileId }),
     ownerId,
     contentType,
     headers: extra.headers ?? {},
@@ -202,6 +215,7 @@ export function decodeObjectVersion(bytes: Uint8Array, key: string): ObjectVersi
     retention: untilMs === undefined ? undefined : { mode, untilMs },
     isLegalHold: has(IS_LEGAL_HOLD),
   }
+  return recordFileId === undefined ? version : { ...version, recordFileId }
 }
 
 /** What was read from JSON is a list of tags. */
@@ -261,13 +275,12 @@ function writeFileId(row: RowWriter, text: string): void {
 }
 
 function readFileId(row: RowReader): string {
-  const at = row.raw(FILE_ID_BYTES)
-  const volume = at.readUInt32BE(0)
+  const volume = row.u32()
   if (volume === 0) throw row.corrupt('a part lies on volume 0')
   return formatFileId({
     volumeId: volumeId(volume),
-    needleId: needleId(at.readUInt32BE(4), at.readUInt32BE(8)),
-    cookie: cookie(at.readUInt32BE(12)),
+    needleId: needleId(row.u32(), row.u32()),
+    cookie: cookie(row.u32()),
   })
 }
 

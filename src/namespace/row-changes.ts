@@ -1,6 +1,8 @@
 import { parseFileId } from '../base/file-id.ts'
 import { isStoreError, quote, StoreError } from '../base/store-error.ts'
 import type { MetadataBatch, MetadataCondition, MetadataStore } from '../metadata/metadata-store.ts'
+import { readingMs } from './delete-delay.ts'
+import type { EventLane } from './event-record.ts'
 import { encodeIntent, encodeOwner, intentKey, ownerKey } from './named-file-record.ts'
 import type { BucketUsage } from './namespace-api.ts'
 
@@ -14,8 +16,9 @@ export class RowChanges {
   readonly #conditions: MetadataCondition[] = []
   readonly #deleteAtMs: number
   readonly #usage = { bytes: 0, objects: 0 }
+  readonly #lanes: EventLane[] = []
 
-  /** `deleteAtMs`: when files that lose their name here are deleted. */
+  /** `deleteAtMs`: when files that lose their name here are deleted, or later if they are large. */
   constructor(deleteAtMs: number) {
     this.#deleteAtMs = deleteAtMs
   }
@@ -37,11 +40,12 @@ export class RowChanges {
 
   /**
    * The file is deleted some time after the change; the intent outlives any crash. Until then its
-   * row of `name-files` tells `checkFilesKept` that nothing may name it again.
+   * row of `name-files` tells `checkFilesKept` that nothing may name it again. `sizeBytes` is that
+   * of all that is read together with it, as the parts of a version are; 0: nobody reads it.
    */
-  dropFile(fileId: string, owner = ''): void {
+  dropFile(fileId: string, sizeBytes: number, owner = ''): void {
     const id = parseFileId(fileId)
-    this.put(intentKey(this.#deleteAtMs, id), encodeIntent(0))
+    this.put(intentKey(this.#deleteAtMs + readingMs(sizeBytes), id), encodeIntent(0))
     this.put(ownerKey(id), encodeOwner(owner))
   }
 
@@ -51,8 +55,24 @@ export class RowChanges {
     this.#usage.objects += objects
   }
 
+  /** The row of an event that tells of the change. */
+  putEvent(lane: EventLane, key: string, value: Uint8Array): void {
+    this.put(key, value)
+    this.#lanes.push(lane)
+  }
+
+  /** Of each event, the lane it is in. */
+  get eventLanes(): readonly EventLane[] {
+    return this.#lanes
+  }
+
   get usage(): BucketUsage {
     return this.#usage
+  }
+
+  /** Rows that are written or deleted. */
+  get size(): number {
+    return this.#puts.size + this.#deletes.size
   }
 
   get batch(): MetadataBatch {

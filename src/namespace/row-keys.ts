@@ -12,6 +12,7 @@ import { quote, StoreError } from '../base/store-error.ts'
  *     nulls/{bucket}/{key}                        which of those is the version `null`
  *     uploads/{bucket}/{key}\0{upload}            a multipart upload
  *     parts/{bucket}/{upload}/{number}            a part of one
+ *     events/{target}/{bucket}/{id}               an event to be delivered: `event-record.ts`
  *
  * Files that lost their name have rows of `NamedFiles`: an intent, and one of `name-files` until
  * they are deleted.

@@ -9,7 +9,7 @@ const TAG_BYTES = 16
 const CIPHER = 'aes-256-gcm'
 
 /** What a sealed text is longer than the text in UTF-8. */
-export const SEAL_BYTES = 1 + NONCE_BYTES + TAG_BYTES
+const SEAL_BYTES = 1 + NONCE_BYTES + TAG_BYTES
 
 /**
  * Encrypts texts for rows. What was sealed with any of the keys is opened; the last key seals.

@@ -3,6 +3,7 @@ import { cookie, needleId, volumeId } from '../base/ids.ts'
 import { StoreError } from '../base/store-error.ts'
 import {
   CHECKSUM_ALGORITHMS,
+  CHECKSUM_TYPES,
   type ChecksumAlgorithm,
   type ChecksumType,
   isTags,
@@ -13,6 +14,9 @@ import {
   type StorageClass,
 } from './object-version.ts'
 import { isObject, isTexts, RowReader, RowWriter } from './row-bytes.ts'
+
+/** Parts are numbered from 1. Source: the S3 user guide, "Amazon S3 multipart upload limits". */
+export const PART_NUMBER_MAX = 10_000
 
 /** What a multipart upload will be, said when it is begun. */
 export interface Upload extends ObjectAttributes {
@@ -43,7 +47,6 @@ export interface UploadedPart {
 
 const VERSION = 1
 const OWNER_PATTERN = /^[0-9a-f]{64}$/
-const CHECKSUM_TYPES: readonly ChecksumType[] = ['FULL_OBJECT', 'COMPOSITE']
 
 /** The row of an upload: v u8, then JSON without key and id, which are in the row's key. */
 export function encodeUpload({ key: _, uploadId: __, ...rest }: Upload): Buffer {

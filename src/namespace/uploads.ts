@@ -2,6 +2,7 @@ import { formatFileId, parseFileId } from '../base/file-id.ts'
 import { StoreError } from '../base/store-error.ts'
 import type { MetadataStore } from '../metadata/metadata-store.ts'
 import type {
+  BucketRef,
   CompleteUploadRequest,
   ListPartsRequest,
   NewVersion,
@@ -11,18 +12,27 @@ import type {
 import type { StoredPart } from './object-version.ts'
 import { checkLimit } from './page.ts'
 import { checkFilesKept, type Plan, type RowChanges } from './row-changes.ts'
-import { partKey, partNumberOfRow, partRange, uploadKey } from './row-keys.ts'
+import {
+  bucketRange,
+  partKey,
+  partNumberOfRow,
+  partRange,
+  uploadKey,
+  uploadOfRow,
+} from './row-keys.ts'
 import {
   decodePart,
   decodeUpload,
   encodePart,
   encodeUpload,
+  PART_NUMBER_MAX,
   type Upload,
   type UploadedPart,
 } from './upload-record.ts'
 
-/** 10,000 parts at most. Source: the S3 user guide, "Amazon S3 multipart upload limits". */
-const PART_NUMBER_MAX = 10_000
+/** A change that ends uploads is full with the one that reaches this, of up to 10,000 parts. */
+const ROWS_PER_CHANGE = 10_000
+const UPLOADS_PER_CHANGE = 100
 
 interface PartRow {
   readonly key: string
@@ -90,7 +100,7 @@ export class UploadRows {
     changes.expect(partRow, before)
     changes.put(partRow, encodePart(part))
     if (replaced !== undefined) {
-      changes.dropFile(replaced.fileId)
+      changes.dropFile(replaced.fileId, 0)
       changes.count(-replaced.sizeBytes, 0)
     }
     changes.count(part.sizeBytes, 0)
@@ -145,8 +155,22 @@ export class UploadRows {
       const { checksum, sizeBytes } = part
       return checksum === undefined ? { fileId, sizeBytes } : { fileId, sizeBytes, checksum }
     })
-    for (const fileId of left.keys()) changes.dropFile(fileId)
+    for (const fileId of left.keys()) changes.dropFile(fileId, 0)
     return parts
+  }
+
+  /**
+   * Ends the first uploads of a bucket that is held alone, as many as one change should have. True:
+   * they were all.
+   */
+  async endSome(bucket: BucketRef, changes: RowChanges, signal: AbortSignal): Promise<boolean> {
+    let count = 0
+    for await (const { key: row } of this.#store.scan(bucketRange('uploads', bucket.id), signal)) {
+      if (count >= UPLOADS_PER_CHANGE || changes.size >= ROWS_PER_CHANGE) return false
+      await this.end({ bucket, ...uploadOfRow(row) }, [], changes, signal)
+      count++
+    }
+    return true
   }
 
   async *#parts(

@@ -1,35 +1,9 @@
 import { assert } from '../base/assert.ts'
 import { quote, StoreError } from '../base/store-error.ts'
+import type { User, UserKey, UserKeyWithSecret } from '../base/user.ts'
 import { drawBytes, type Random } from '../runtime/random.ts'
 import { RowReader, RowWriter } from './row-bytes.ts'
 import type { SecretBox } from './secret-box.ts'
-
-/** Whom requests of S3 come from, and who owns buckets and objects. */
-export interface User {
-  readonly name: string
-  /** 64 hex digits: what owners and grantees are stored as. It never changes. */
-  readonly canonicalId: string
-  readonly displayName: string
-  /** In lower case; unique among users. */
-  readonly email: string | undefined
-  /** Everything is allowed that no policy denies. */
-  readonly isRoot: boolean
-  /** A policy document as JSON; undefined: none. */
-  readonly policy: string | undefined
-  readonly createdAtMs: number
-}
-
-/** What can be known of an access key without its secret. */
-export interface UserKey {
-  readonly accessKeyId: string
-  readonly userName: string
-  readonly createdAtMs: number
-  readonly isEnabled: boolean
-}
-
-export interface UserKeyWithSecret extends UserKey {
-  readonly secret: string
-}
 
 /** A user as stored: its keys are removed with it, in one batch. */
 export interface UserRow extends User {

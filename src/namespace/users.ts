@@ -1,10 +1,18 @@
 import { isStoreError, quote, StoreError } from '../base/store-error.ts'
+import type {
+  FoundKey,
+  NewUser,
+  NewUserKey,
+  User,
+  UserKey,
+  UserKeyWithSecret,
+} from '../base/user.ts'
 import type { MetadataBatch, MetadataStore } from '../metadata/metadata-store.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { KeyedMutex } from '../runtime/keyed-mutex.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { drawBytes, type Random } from '../runtime/random.ts'
-import { type FoundKey, KeyFinder } from './key-finder.ts'
+import { KeyFinder } from './key-finder.ts'
 import { resealKeys } from './reseal-keys.ts'
 import type { SecretBox } from './secret-box.ts'
 import {
@@ -25,9 +33,6 @@ import {
   parseSecretKey,
   parseUserName,
   USER_ROWS,
-  type User,
-  type UserKey,
-  type UserKeyWithSecret,
   type UserRow,
   userNameOfRowKey,
   userRowKey,
@@ -45,21 +50,6 @@ export interface UsersParts {
   readonly checkWritable: () => void
   /** It throws a `StoreError` for what is no policy of a user. */
   readonly checkPolicy: (policy: string) => void
-}
-
-export interface NewUser {
-  readonly name: string
-  /** Undefined: the name. */
-  readonly displayName?: string | undefined
-  readonly email?: string | undefined
-  readonly policy?: string | undefined
-}
-
-export interface NewUserKey {
-  readonly userName: string
-  /** Undefined: a random one. */
-  readonly accessKeyId?: string | undefined
-  readonly secret?: string | undefined
 }
 
 export const ROOT_USER = 'root'

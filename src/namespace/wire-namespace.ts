@@ -28,6 +28,7 @@ import {
   present,
   wholeNumber,
 } from './wire-checks.ts'
+import { causeFromWire, causeToWire, type WireCaused } from './wire-events.ts'
 import {
   bucketIdOf,
   documentsOf,
@@ -91,7 +92,7 @@ export interface WireCondition {
   readonly ifNoneMatch: WireEtags | null
 }
 
-export interface WirePutObject extends WireInBucket {
+export interface WirePutObject extends WireInBucket, WireCaused {
   readonly key: string
   readonly row: Uint8Array
   readonly condition: WireCondition | null
@@ -102,7 +103,7 @@ export interface WireFindObject extends WireInBucket {
   readonly versionId?: string | undefined
 }
 
-export interface WireDeleteObject extends WireFindObject {
+export interface WireDeleteObject extends WireFindObject, WireCaused {
   readonly bypassesGovernance: boolean
   readonly condition: WireCondition | null
   readonly seq?: number | undefined
@@ -132,7 +133,7 @@ export interface WireObjectChange {
   } | null
 }
 
-export interface WireChangeObject extends WireFindObject {
+export interface WireChangeObject extends WireFindObject, WireCaused {
   readonly change: WireObjectChange | null
   readonly bypassesGovernance: boolean
   readonly id?: string | undefined
@@ -240,6 +241,7 @@ export function putObjectToWire(request: PutObjectRequest): WirePutObject {
     key,
     row: newVersionToRow(version),
     condition: conditionToWire(condition),
+    cause: causeToWire(request.cause),
   }
 }
 
@@ -250,6 +252,7 @@ export function putObjectFromWire(wire: WirePutObject): PutObjectRequest {
     key: parseObjectKey(wire.key),
     version: newVersionFromRow(wire.row),
     condition: conditionFromWire(wire.condition),
+    cause: causeFromWire(wire.cause),
   }
 }
 
@@ -270,6 +273,7 @@ export function deleteObjectToWire(request: DeleteObjectRequest): WireDeleteObje
     condition: conditionToWire(request.condition),
     seq: request.seq,
     isNoncurrent: request.isNoncurrent ?? false,
+    cause: causeToWire(request.cause),
   }
 }
 
@@ -281,6 +285,7 @@ export function deleteObjectFromWire(wire: WireDeleteObject): DeleteObjectReques
     condition: conditionFromWire(wire.condition),
     seq: maybe(wire.seq, (seq) => wholeNumber(seq, 'a sequence number')),
     isNoncurrent: wire.isNoncurrent,
+    cause: causeFromWire(wire.cause),
   }
 }
 
@@ -298,6 +303,7 @@ export function changeObjectToWire(request: ChangeObjectRequest): WireChangeObje
     change: objectChangeToWire(request.change),
     bypassesGovernance: request.bypassesGovernance ?? false,
     id: request.id,
+    cause: causeToWire(request.cause),
   }
 }
 
@@ -310,6 +316,7 @@ export function changeObjectFromWire(wire: WireChangeObject): ChangeObjectReques
     change: objectChangeFromWire(present(wire.change, 'a change')),
     bypassesGovernance: wire.bypassesGovernance,
     id,
+    cause: causeFromWire(wire.cause),
   }
 }
 

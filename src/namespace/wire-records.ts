@@ -10,7 +10,7 @@ import {
 import type { CreateUploadRequest, NewVersion, PutPartRequest } from './namespace-api.ts'
 import {
   CHECKSUM_ALGORITHMS,
-  type ChecksumType,
+  CHECKSUM_TYPES,
   decodeObjectVersion,
   encodeObjectVersion,
   type ObjectChecksum,
@@ -25,6 +25,7 @@ import {
   decodeUpload,
   encodePart,
   encodeUpload,
+  PART_NUMBER_MAX,
   type Upload,
   type UploadedPart,
 } from './upload-record.ts'
@@ -68,13 +69,7 @@ export interface WirePart {
   readonly row: Uint8Array
 }
 
-export const CHECKSUM_TYPES = [
-  'FULL_OBJECT',
-  'COMPOSITE',
-] as const satisfies readonly ChecksumType[]
-
-/** Source: the S3 user guide, "Amazon S3 multipart upload limits". */
-export const PART_NUMBERS = [1, 10_000] as const
+export const PART_NUMBERS = [1, PART_NUMBER_MAX] as const
 const BUCKET_IDS = [1, 0xffff_ffff] as const
 
 /** 10,000 parts with a checksum each are half of it, headers and ACL of the longest some 50 KB. */

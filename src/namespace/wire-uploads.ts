@@ -16,6 +16,7 @@ import {
   present,
   wholeNumber,
 } from './wire-checks.ts'
+import { causeFromWire, causeToWire, type WireCaused } from './wire-events.ts'
 import {
   bucketRefFromWire,
   bucketRefToWire,
@@ -59,7 +60,7 @@ export interface WireListParts extends WireOfUpload {
   readonly limit: number
 }
 
-export interface WireCompleteUpload extends WireOfUpload {
+export interface WireCompleteUpload extends WireOfUpload, WireCaused {
   readonly parts: readonly { readonly partNumber: number; readonly fileId: string }[]
   readonly etag: string
   readonly checksum: {
@@ -130,6 +131,7 @@ export function completeUploadToWire(request: CompleteUploadRequest): WireComple
     checksum: checksum === undefined ? null : { ...checksum },
     condition: conditionToWire(condition),
     recordFileId,
+    cause: causeToWire(request.cause),
   }
 }
 
@@ -148,5 +150,6 @@ export function completeUploadFromWire(wire: WireCompleteUpload): CompleteUpload
     checksum: maybe(wire.checksum, checksumOf),
     condition: conditionFromWire(wire.condition),
     recordFileId: maybe(wire.recordFileId, (text) => formatFileId(parseFileId(text))),
+    cause: causeFromWire(wire.cause),
   }
 }

@@ -5,6 +5,7 @@ import {
   type ServerResponse,
   STATUS_CODES,
 } from 'node:http'
+import { createServer as createTlsServer, Server as TlsServer } from 'node:https'
 import { createServer as createListener, type Server as Listener, type Socket } from 'node:net'
 import { assert } from '../base/assert.ts'
 import { LIMITS } from '../base/limits.ts'
@@ -13,6 +14,7 @@ import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import { FastConnection, FastHttp, type FastResponder } from './fast-http.ts'
 import { awaitContinue, awaitsContinue, sendError } from './http-reply.ts'
+import { type ServerCertificate, whileUsable } from './tls.ts'
 
 /** May be async: what it rejects with is answered like what it throws. */
 export type HttpHandler = (req: IncomingMessage, res: ServerResponse) => void | Promise<void>
@@ -51,6 +53,8 @@ export interface HttpServerOptions {
   readonly takesAnyExpectation?: boolean
   /** A listening descriptor shared with other threads, instead of `host` and `port`. */
   readonly fd?: number
+  /** HTTPS; plain HTTP unless given. Not together with `fast`. */
+  readonly certificate?: ServerCertificate | undefined
 }
 
 export interface HttpAddress {
@@ -87,6 +91,8 @@ export class HttpServer implements AsyncDisposable {
   readonly #listener: Listener
   readonly #clock: Clock
   readonly #connections: Map<Socket, Connection>
+  /** Below TLS, and until that is agreed on the only ones there are. */
+  readonly #rawSockets = new Set<Socket>()
   readonly #fast: FastHttp | undefined
   readonly #state: { isClosing: boolean }
   #closed: Promise<void> | undefined
@@ -106,20 +112,30 @@ export class HttpServer implements AsyncDisposable {
     this.#connections = connections
     this.#fast = fast
     this.#state = state
+    if (server instanceof TlsServer) {
+      server.on('connection', (socket: Socket) => {
+        this.#rawSockets.add(socket)
+        socket.on('close', () => this.#rawSockets.delete(socket))
+      })
+    }
     const address = listener.address()
     assert(address !== null && typeof address === 'object', 'the server listens on a port')
     this.address = { host: address.address, port: address.port }
     this.#watch = this.#watchNext()
   }
 
-  /** @throws {StoreError} LISTEN_FAILED: the address is in use, not ours, or not allowed. */
+  /**
+   * @throws {StoreError} LISTEN_FAILED: the address is in use, not ours, or not allowed.
+   * CONFIG_INVALID: the certificate or its key cannot be used.
+   */
   static async open(parts: HttpServerParts, options: HttpServerOptions): Promise<HttpServer> {
     const { clock, logger, fast: responder } = parts
     const connections = new Map<Socket, Connection>()
     const state = { isClosing: false }
     const headersMs = options.headersMs ?? HEADERS_TIMEOUT_MS
-    const { takesAnyExpectation = false } = options
-    const rules = { headersMs, takesAnyExpectation }
+    const { certificate, takesAnyExpectation = false } = options
+    assert(certificate === undefined || responder === undefined, 'plain requests come without TLS')
+    const rules = { headersMs, takesAnyExpectation, certificate }
     const server = makeServer(parts, connections, state, rules)
     const takeOver = (socket: Socket): void => {
       connections.set(socket, newConnection(clock, undefined))
@@ -130,7 +146,7 @@ export class HttpServer implements AsyncDisposable {
       new FastHttp({ responder, clock, logger, takeOver }, { keepAliveMs: KEEP_ALIVE_MS })
     const listener = fast === undefined ? server : createListener(LISTENER_OPTIONS)
     listener.maxConnections = options.connectionsMax ?? LIMITS.httpConnectionsMax.value
-    listener.on('connection', (socket) => {
+    listener.on(certificate === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
       socket.on('close', () => connections.delete(socket))
       const connection = fast && new FastConnection(fast, socket)
       connections.set(socket, newConnection(clock, connection))
@@ -140,6 +156,17 @@ export class HttpServer implements AsyncDisposable {
     if (listener !== server) server.emit('listening')
     listener.on('error', (error) => logger.error('http.server_error', { error }))
     return new HttpServer(server, listener, clock, connections, fast, state)
+  }
+
+  /**
+   * For connections from now on.
+   *
+   * @throws {StoreError} CONFIG_INVALID: it cannot be used; the one before stays.
+   */
+  useCertificate(certificate: ServerCertificate): void {
+    const server = this.#server
+    assert(server instanceof TlsServer, 'only HTTPS has a certificate')
+    whileUsable(certificate, () => server.setSecureContext(certificate))
   }
 
   get connectionCount(): number {
@@ -172,6 +199,8 @@ export class HttpServer implements AsyncDisposable {
         res.once('close', () => setImmediate(() => this.#server.closeIdleConnections()))
       }
     }
+    // Whoever has connected and said nothing yet has nothing to lose.
+    for (const socket of this.#rawSockets) if (socket.bytesRead === 0) socket.destroy()
     this.#server.closeIdleConnections()
     using _deadline = this.#clock.after(deadlineMs, () => this.#cutAll())
     await closed
@@ -201,6 +230,7 @@ export class HttpServer implements AsyncDisposable {
 
   #cutAll(): void {
     for (const socket of this.#connections.keys()) socket.destroy()
+    for (const socket of this.#rawSockets) socket.destroy()
   }
 
   #watchNext(): Disposable {
@@ -225,19 +255,31 @@ function newConnection(clock: Clock, fast: FastConnection | undefined): Connecti
   return { fast, activeMs: nowMs, req: undefined, res: undefined, ...counts }
 }
 
+interface ServerRules {
+  readonly headersMs: number
+  readonly takesAnyExpectation: boolean
+  readonly certificate: ServerCertificate | undefined
+}
+
 function makeServer(
   parts: HttpServerParts,
   connections: Map<Socket, Connection>,
   state: { readonly isClosing: boolean },
-  { headersMs, takesAnyExpectation }: { headersMs: number; takesAnyExpectation: boolean },
+  { certificate, headersMs, takesAnyExpectation }: ServerRules,
 ): Server {
-  const server = createServer({
+  const options = {
     headersTimeout: headersMs,
     requestTimeout: 0, // An honest upload may take hours: its rate is watched instead.
     connectionsCheckingInterval: Math.min(CHECKING_MS, headersMs),
     keepAliveTimeout: KEEP_ALIVE_MS,
     maxHeaderSize: LIMITS.httpHeaderBytesMax.value,
-  })
+  }
+  const server =
+    certificate === undefined
+      ? createServer(options)
+      : whileUsable(certificate, () =>
+          createTlsServer({ ...options, ...certificate, handshakeTimeout: headersMs }),
+        )
   const onRequest = requestListener(parts, connections, state)
   server.on('request', onRequest)
   server.on('checkContinue', (req, res) => {
@@ -250,7 +292,9 @@ function makeServer(
     sendError(res, error, { status: 417 })
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
-    refuse(error, socket, connections.get(socket)?.res, parts.refuse ?? jsonRefusal)
+    // Where TLS was not agreed on, no answer would be understood.
+    if (certificate !== undefined && !connections.has(socket)) socket.destroy()
+    else refuse(error, socket, connections.get(socket)?.res, parts.refuse ?? jsonRefusal)
   })
   return server
 }

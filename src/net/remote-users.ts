@@ -1,9 +1,3 @@
-import {
-  MasterChannels,
-  type MasterChannelsConfig,
-  type MasterChannelsParts,
-} from './master-channels.ts'
-import { USERS_PROTO } from './proto-loading.ts'
 import type {
   FoundKey,
   NewUser,
@@ -11,8 +5,14 @@ import type {
   User,
   UserKey,
   UserKeyWithSecret,
-  UsersApi,
-} from './users-api.ts'
+} from '../base/user.ts'
+import {
+  MasterChannels,
+  type MasterChannelsConfig,
+  type MasterChannelsParts,
+} from './master-channels.ts'
+import { USERS_PROTO } from './proto-loading.ts'
+import type { UsersApi } from './users-api.ts'
 import {
   findUserToWire,
   foundKeyFromWire,

@@ -1,6 +1,7 @@
+import type { User } from '../base/user.ts'
 import { type GrpcMethod, type GrpcService, serverStream, unary } from './grpc-service.ts'
 import { USERS_PROTO, USERS_SERVICE } from './proto-loading.ts'
-import type { User, UsersApi } from './users-api.ts'
+import type { UsersApi } from './users-api.ts'
 import {
   findUserFromWire,
   foundKeyToWire,

@@ -5,7 +5,7 @@ import type {
   User,
   UserKey,
   UserKeyWithSecret,
-} from './users-api.ts'
+} from '../base/user.ts'
 import { invalid, present, wireNumber } from './wire-values.ts'
 
 /** Messages of users.proto, as the loader shows them, and back. Empty text: it is left out. */

@@ -50,6 +50,13 @@ export class Semaphore {
     return this.#slot()
   }
 
+  /** A slot at once, for whoever can do without one; undefined: none is free. */
+  tryAcquire(): Disposable | undefined {
+    if (this.#heldCount >= this.slots) return undefined
+    this.#heldCount++
+    return this.#slot()
+  }
+
   #waitInLine(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const onTurn = () => {

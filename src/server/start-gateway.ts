@@ -1,23 +1,15 @@
-import type { FileId } from '../base/file-id.ts'
+import { tokensOf } from '../client/file-tokens.ts'
 import { RemoteNamespace } from '../gateway/remote-namespace.ts'
 import { CachedKeyRing } from '../gateway/s3/auth/cached-key-ring.ts'
-import { deriveTokenKeys, FileTokens } from '../net/file-token.ts'
 import { RemoteMaster } from '../net/remote-master.ts'
 import { RemoteUsers } from '../net/remote-users.ts'
-import type { TlsKeys } from '../net/tls.ts'
 import { VolumeConnections } from '../net/volume-connections.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { DisposeStack } from '../runtime/dispose-stack.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Random } from '../runtime/random.ts'
+import type { ClusterConfig } from './cluster-config.ts'
 import { type S3Options, S3Server } from './open-s3.ts'
-
-export interface GatewayConfig {
-  /** host:port of the gRPC of every master. */
-  readonly masters: readonly string[]
-  readonly secret: Buffer
-  readonly tls: TlsKeys | undefined
-}
 
 export interface RunningGateway extends AsyncDisposable {
   readonly s3Url: string
@@ -25,8 +17,6 @@ export interface RunningGateway extends AsyncDisposable {
 
 /** For one try of one call of a master. */
 const MASTER_TIMEOUT_MS = 10_000
-/** Made anew for each call, so it only has to outlast the call. */
-const TOKEN_S = 60
 
 /**
  * A gateway that reaches masters and volume servers over the net. It stores nothing, so there can
@@ -36,7 +26,7 @@ const TOKEN_S = 60
  */
 export async function startGateway(
   parts: { readonly clock: Clock; readonly random: Random; readonly logger: Logger },
-  { masters, secret, tls }: GatewayConfig,
+  { masters, secret, tls }: ClusterConfig,
   options: S3Options,
 ): Promise<RunningGateway> {
   await using opening = new DisposeStack()
@@ -47,11 +37,7 @@ export async function startGateway(
   const { connect } = opening.use(await VolumeConnections.open(parts, { secret, tls }))
   const keys = new CachedKeyRing({ users, clock: parts.clock })
   opening.defer(async () => keys[Symbol.dispose]())
-  const fileTokens = new FileTokens({ clock: parts.clock }, deriveTokenKeys(secret))
-  const tokens = {
-    write: (fileId: FileId) => fileTokens.mintWrite(fileId, TOKEN_S),
-    read: (fileId: FileId) => fileTokens.mintRead(fileId, TOKEN_S),
-  }
+  const tokens = tokensOf(secret, parts.clock)
   const served = { ...parts, namespace, users, keys, master, connect, tokens }
   const s3 = opening.use(await S3Server.open(served, options))
   const owned = opening.move()

@@ -1,13 +1,12 @@
 import { join } from 'node:path'
 import { StoreError } from '../base/store-error.ts'
-import type { ClientTokens } from '../client/file-tokens.ts'
+import { type ClientTokens, tokensOf } from '../client/file-tokens.ts'
 import { HayloftClient } from '../client/hayloft-client.ts'
 import { parseCodedPolicy } from '../gateway/s3/coded-policy.ts'
 import { type RawMasterConfig, readMasterConfig } from '../master/config.ts'
 import { MasterServer } from '../master/master-server.ts'
 import { ROOT_KEY_FILE } from '../master/open-users.ts'
 import type { NamespaceApi } from '../namespace/namespace-api.ts'
-import { deriveTokenKeys, FileTokens } from '../net/file-token.ts'
 import type { JobsApi } from '../net/jobs-api.ts'
 import type { TlsKeys } from '../net/tls.ts'
 import type { UsersApi } from '../net/users-api.ts'
@@ -122,8 +121,6 @@ export interface RunningServer extends AsyncDisposable {
 
 const VOLUME_PORT = 8080
 const VOLUME_SERVERS_MAX = 64
-/** Made anew for each call, so it only has to outlast the call. */
-const TOKEN_S = 60
 const READY_POLL_MS = 5
 /** Opening is done by then; what is left is one heartbeat over a function call. */
 const READY_MS_MAX = 30_000
@@ -194,11 +191,12 @@ interface Served {
 
 function openS3(
   parts: Pick<S3ServerParts, 'clock' | 'random' | 'logger' | 'connect' | 'tokens'>,
-  { api, users }: MasterServer,
+  { api, metrics, users }: MasterServer,
   options: S3Options,
 ): Promise<S3Server> {
   const keys = localKeys(users)
-  return S3Server.open({ ...parts, master: api, namespace: api.namespace, users, keys }, options)
+  const served = { ...parts, master: api, namespace: api.namespace, users, keys, metrics }
+  return S3Server.open(served, options)
 }
 
 class InProcessServer implements RunningServer {
@@ -292,11 +290,7 @@ function clientTokens(
   clock: Clock,
 ): ClientTokens | undefined {
   if (!needsWriteTokens && !needsReadTokens) return undefined
-  const tokens = new FileTokens({ clock }, deriveTokenKeys(secret))
-  return {
-    write: (fileId) => tokens.mintWrite(fileId, TOKEN_S),
-    read: (fileId) => tokens.mintRead(fileId, TOKEN_S),
-  }
+  return tokensOf(secret, clock)
 }
 
 function rawMasterConfig(options: StartServerOptions): RawMasterConfig {

@@ -1,19 +1,12 @@
 import { Worker } from '../jobs/worker.ts'
 import type { JobKind } from '../net/jobs-api.ts'
 import { RemoteJobs } from '../net/remote-jobs.ts'
-import type { TlsKeys } from '../net/tls.ts'
 import { VolumeConnections } from '../net/volume-connections.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { DisposeStack } from '../runtime/dispose-stack.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Random } from '../runtime/random.ts'
-
-export interface WorkerConfig {
-  /** host:port of the gRPC of every master. */
-  readonly masters: readonly string[]
-  readonly secret: Buffer
-  readonly tls: TlsKeys | undefined
-}
+import type { ClusterConfig } from './cluster-config.ts'
 
 export interface WorkerOptions {
   readonly name: string
@@ -36,7 +29,7 @@ const MASTER_TIMEOUT_MS = 5000
  */
 export async function startWorker(
   parts: { readonly clock: Clock; readonly random: Random; readonly logger: Logger },
-  { masters, secret, tls }: WorkerConfig,
+  { masters, secret, tls }: ClusterConfig,
   options: WorkerOptions,
 ): Promise<AsyncDisposable> {
   await using opening = new DisposeStack()

@@ -82,6 +82,13 @@ async function readOne(sdk: S3Client, Key: string): Promise<Buffer | undefined> 
   }
 }
 
+/** What a load balancer, which has no key, learns of a gateway. */
+async function healthOf({ url }: GatewayProcess): Promise<number> {
+  const answer = await fetch(`${url}/_hayloft/health`)
+  await answer.arrayBuffer()
+  return answer.status
+}
+
 async function waitFor(what: string, isDone: () => boolean): Promise<void> {
   const deadlineMs = Date.now() + 30_000
   while (!isDone() && Date.now() < deadlineMs) await sleep(20)
@@ -117,8 +124,11 @@ describe('two gateways before one cluster', () => {
       await writer.send(new PutObjectCommand({ Bucket, Key: 'same', Body: `${count}` }))
       expect((await readOne(reader, 'same'))?.toString()).toBe(`${count}`)
     }
+    expect(await healthOf(gateways[0])).toBe(200)
     await cluster.master.kill()
+    await expect.poll(() => healthOf(gateways[0]), { timeout: 10_000 }).toBe(503)
     await cluster.master.restart()
+    await expect.poll(() => healthOf(gateways[0]), { timeout: 30_000 }).toBe(200)
     expect((await readOne(one, 'same'))?.toString()).toBe('39')
     expect((await readOne(other, 'same'))?.toString()).toBe('39')
   })

@@ -9,9 +9,19 @@ import {
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { parseFileId } from '../../src/base/file-id.ts'
+import { formatNeedleId } from '../../src/base/ids.ts'
+import { StoreError } from '../../src/base/store-error.ts'
 import { type ClusterNeedles, openNeedleAccess } from '../../src/cli/needle-access.ts'
+import { ObjectVolumes } from '../../src/gateway/named-needles.ts'
 import { checkNamespace } from '../../src/gateway/namespace-check.ts'
-import { collectOrphans, type OrphanOptions } from '../../src/gateway/orphan-collector.ts'
+import {
+  collectOrphans,
+  ORPHANS_OVERTAKEN,
+  type OrphanOptions,
+  type OrphanParts,
+} from '../../src/gateway/orphan-collector.ts'
+import { OrphanLedger } from '../../src/gateway/orphan-ledger.ts'
 import { putOptions } from '../../src/gateway/s3/stored-bytes.ts'
 import type { NamespaceApi } from '../../src/namespace/namespace-api.ts'
 import { NO_ATTRIBUTES } from '../../src/namespace/object-version.ts'
@@ -294,6 +304,178 @@ describe('the pass stops, and deletes nothing,', () => {
     const report = await collectOrphans({ ...access, namespace: isOld }, options, SIGNAL)
     expect(report).toMatchObject({ deleted: 0 })
     expect(report.refusal).toContain('an old backup?')
+    expect(await exists(fileId)).toBe(true)
+  })
+})
+
+/** A client whose metadata says something else than that of the cluster. */
+function clientWith(changed: Partial<OrphanParts['client']>): OrphanParts['client'] {
+  const { client } = access
+  return {
+    putNamed: (name, data, options) => client.putNamed(name, data, options),
+    resolveNamed: (name, options) => client.resolveNamed(name, options),
+    get: (fileId, options) => client.get(fileId, options),
+    ...changed,
+  }
+}
+
+async function generationNow(): Promise<number> {
+  return (await new OrphanLedger(access.client).read(SIGNAL)).generation
+}
+
+describe('the generation of the namespace', () => {
+  test('is one higher after each pass that was completed, and only then', async () => {
+    const before = await generationNow()
+    await collectOrphans(access, USUAL, SIGNAL)
+    await collectOrphans(access, { ...USUAL, seen: undefined }, SIGNAL)
+    expect(await generationNow()).toBe(before + 2)
+    await collectOrphans(access, { ...USUAL, isDryRun: true }, SIGNAL)
+    expect(await generationNow()).toBe(before + 2)
+    const report = await collectOrphans(access, USUAL, SIGNAL)
+    expect(report).toMatchObject({ foreignNeedles: 0 })
+  })
+
+  // What a backup knows of the ledger: a page that is gone, a page of before, or none.
+  test.each([
+    ['a page that is gone', 'gone'],
+    ['a page of a lower generation', 'lower'],
+    ['no page', 'none'],
+  ])('is too low in a backup that has %s: nothing is deleted, also by force', async (_, what) => {
+    const { fileId } = await leaveOrphan('lost', 'an orphan')
+    await collectOrphans(access, USUAL, SIGNAL)
+    await collectOrphans(access, USUAL, SIGNAL)
+    const before = await generationNow()
+    const old = JSON.stringify({ generation: before - 2, begunAtMs: 0, seen: { [fileId]: 1 } })
+    const page = await access.client.put(old, { collection: 's3' })
+    const { client } = access
+    if (what === 'gone') await client.delete(page.fileId)
+    const entry = { name: '', fileId: page.fileId, sizeBytes: 0, modifiedAtMs: 0 }
+    let named: typeof entry | undefined = what === 'none' ? undefined : entry
+    const restored = clientWith({
+      resolveNamed: async () => {
+        if (named === undefined) throw new StoreError('NAME_NOT_FOUND', 'not in the backup')
+        return named
+      },
+      putNamed: async (_name, data, options) => {
+        const put = await client.put(data, options)
+        named = { ...entry, fileId: put.fileId }
+        return put
+      },
+    })
+    const seen = { [fileId]: 1 }
+    for (const isForced of [false, true, true]) {
+      const options = { ...USUAL, seen, isForced }
+      const report = await collectOrphans({ ...access, client: restored }, options, SIGNAL)
+      expect(report).toMatchObject({ deleted: 0, refusal: expect.stringContaining('old backup?') })
+    }
+    expect(await exists(fileId)).toBe(true)
+    // Only an operator says that the rows are to stay; then the orphan is one like any other.
+    const told = { ...USUAL, seen, isRestored: true }
+    const accepted = await collectOrphans({ ...access, client: restored }, told, SIGNAL)
+    expect(accepted).toMatchObject({ deleted: 0, refusal: undefined, seen: {} })
+    expect(await exists(fileId)).toBe(true)
+    const isForced = true
+    const options = { ...USUAL, seen, isForced }
+    const report = await collectOrphans({ ...access, client: restored }, options, SIGNAL)
+    expect(report.refusal).toBeUndefined()
+    expect(await exists(fileId)).toBe(false)
+    // Pages of the world that was simulated would be too new for the real one.
+    await collectOrphans(access, { ...USUAL, isRestored: true }, SIGNAL)
+    await client.delete(page.fileId)
+  })
+
+  test('is not too low when a pass ended at any step of writing it down', async () => {
+    for (let failing = 1; failing <= 2; failing++) {
+      let writes = 0
+      const client = clientWith({
+        putNamed: async (name, data, options) => {
+          if (++writes !== failing) return await access.client.putNamed(name, data, options)
+          // The page is on a volume, and nothing names it.
+          await access.client.put(data, options)
+          throw new StoreError('UNAVAILABLE', 'the process ended')
+        },
+      })
+      const ending = collectOrphans({ ...access, client }, USUAL, SIGNAL)
+      await expect(ending).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+    }
+    const next = await collectOrphans(access, USUAL, SIGNAL)
+    // Pages that were left behind are orphans.
+    expect(next).toMatchObject({ refusal: undefined, orphans: 2 })
+    const last = await collectOrphans(access, { ...USUAL, seen: next.seen }, SIGNAL)
+    expect(last).toMatchObject({ refusal: undefined, deleted: 2 })
+  })
+
+  test('tells a pass that another one began meanwhile: it deletes nothing', async () => {
+    const { fileId } = await leaveOrphan('lost', 'an orphan')
+    const seen = { [fileId]: 1 }
+    const namespace = withHook('listVersions', async () => {
+      await collectOrphans(access, USUAL, SIGNAL)
+    })
+    const report = await collectOrphans({ ...access, namespace }, { ...USUAL, seen }, SIGNAL)
+    expect(report).toMatchObject({ deleted: 0, refusal: ORPHANS_OVERTAKEN, seen })
+    expect(await exists(fileId)).toBe(true)
+  })
+
+  test('comes with what automatic passes saw, which a pass with a list of its own keeps', async () => {
+    const { fileId } = await leaveOrphan('lost', 'an orphan')
+    await collectOrphans(access, { ...USUAL, seen: undefined }, SIGNAL)
+    await collectOrphans(access, USUAL, SIGNAL)
+    const { seen } = await new OrphanLedger(access.client).read(SIGNAL)
+    expect(Object.keys(seen)).toEqual([fileId])
+    const report = await collectOrphans(access, { ...USUAL, seen: undefined }, SIGNAL)
+    expect(report).toMatchObject({ deleted: 1, refusal: undefined })
+    expect(await exists(fileId)).toBe(false)
+  })
+})
+
+describe('the delete of an orphan', () => {
+  test('leaves its bytes to be read as deleted ones, until a vacuum', async () => {
+    const { fileId } = await leaveOrphan('lost', 'an orphan')
+    await collectOrphans(access, { ...USUAL, seen: { [fileId]: 1 } }, SIGNAL)
+    expect(await exists(fileId)).toBe(false)
+    const id = parseFileId(fileId)
+    const volumes = await ObjectVolumes.open(access, SIGNAL)
+    const [holder] = volumes.holdersOf(id.volumeId)
+    const readToken = access.tokens.read(id)
+    const request = { fileId: id, range: undefined, readDeleted: true, readToken }
+    await using content = await holder?.read(request, SIGNAL)
+    const pieces: Uint8Array[] = []
+    for await (const piece of content?.data ?? []) pieces.push(piece)
+    expect(Buffer.concat(pieces).toString()).toBe('an orphan')
+  })
+
+  test.each([
+    ['checksum', { checksum: 1 }],
+    ['length', { dataBytes: 8 }],
+    ['cookie', { cookie: 5 }],
+    ['state', { state: 'deleted' as const }],
+  ])('is not done when its %s is not what was judged', async (_, changed) => {
+    const { fileId } = await leaveOrphan('lost', 'an orphan')
+    const wanted = formatNeedleId(parseFileId(fileId).needleId)
+    let looks = 0
+    const connect: typeof access.connect = (location) => {
+      const api = access.connect(location)
+      return new Proxy(api, {
+        get: (target, property) => {
+          const method: unknown = Reflect.get(target, property)
+          if (typeof method !== 'function') return method
+          if (property !== 'statNeedles') return method.bind(target)
+          return async (...args: Parameters<typeof api.statNeedles>) => {
+            const stats = await target.statNeedles(...args)
+            const isOfOrphan = stats.some(({ needleId }) => formatNeedleId(needleId) === wanted)
+            // It is looked at when it is judged, and once more before it is deleted.
+            if (!isOfOrphan || ++looks < 2) return stats
+            return stats.map((stat) => ({ ...stat, ...changed }))
+          }
+        },
+      })
+    }
+    const report = await collectOrphans(
+      { ...access, connect },
+      { ...USUAL, seen: { [fileId]: 1 } },
+      SIGNAL,
+    )
+    expect(report.deleted).toBe(0)
     expect(await exists(fileId)).toBe(true)
   })
 })

@@ -13,6 +13,9 @@ import { cryptoRandom } from '../../src/runtime/random.ts'
 import { FakeMaster } from '../support/fake-master-api.ts'
 import {
   BUCKET,
+  CAUSE,
+  EVENT,
+  EVENT_LANE,
   FakeNamespace,
   NEW_VERSION,
   PART,
@@ -234,12 +237,33 @@ const UPLOAD_CALLS: readonly Call[] = [
   ['listUploads', (api) => api.listUploads({ ...PLAIN_LISTING, afterUploadId: undefined }, SIGNAL)],
 ]
 
+const EVENT_CALLS: readonly Call[] = [
+  ['putObject', (api) => api.putObject({ ...KEY, version: NEW_VERSION, cause: CAUSE }, SIGNAL)],
+  [
+    'deleteObject',
+    (api) => {
+      const plain = { bypassesGovernance: false, isNoncurrent: false }
+      return api.deleteObject({ ...KEY, ...plain, cause: CAUSE }, SIGNAL)
+    },
+  ],
+  ['claimEvents', (api) => api.claimEvents({ claimant: 'me', targets: ['a', 'b'] }, SIGNAL)],
+  ['listEvents', (api) => api.listEvents({ lane: EVENT_LANE, limit: 64 }, SIGNAL)],
+  [
+    'removeEvents',
+    (api) => {
+      const request = { lane: EVENT_LANE, ids: [EVENT.id], outcome: 'givenUp' } as const
+      return api.removeEvents(request, SIGNAL)
+    },
+  ],
+]
+
 /** Every call, with everything that can be said in it. */
 const CALLS: readonly Call[] = [
   ...BUCKET_CALLS,
   ...OBJECT_CALLS,
   ...UPLOAD_CALLS,
   ['listDropped', (api) => api.listDropped({ after: 'name-intents/', limit: 10_000 }, SIGNAL)],
+  ...EVENT_CALLS,
 ]
 
 /** One for each method. */
@@ -308,7 +332,7 @@ describe('a namespace over gRPC', () => {
     )
     for (const [, call] of METHODS) await expectCode(call(stranger), 'UNAUTHENTICATED')
     expect(fixture.namespace.calls).toEqual([])
-    expect(METHODS).toHaveLength(20)
+    expect(METHODS).toHaveLength(23)
   })
 
   test.each([

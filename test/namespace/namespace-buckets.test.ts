@@ -102,7 +102,7 @@ describe('changing a bucket', () => {
 })
 
 describe('deleting a bucket', () => {
-  test('is BUCKET_NOT_EMPTY with an object, a version, a marker or an upload', async () => {
+  test('is BUCKET_NOT_EMPTY with an object, a version or a marker', async () => {
     const opened = openTestNamespace()
     const bucket = await opened.bucket('enabled')
     const isRefused = async () => {
@@ -116,13 +116,81 @@ describe('deleting a bucket', () => {
     expect(await opened.versions(bucket, 'a')).toEqual([`-${versionId}`])
     await isRefused()
     await opened.delete(bucket, 'a', versionId)
-    const upload = await opened.upload(bucket, 'a')
-    await isRefused()
-    await opened.namespace.abortUpload(upload, never)
     await opened.namespace.deleteBucket(bucket, never)
     expect(await opened.namespace.findBucket('one', never)).toBeUndefined()
     expect(await opened.store.keys('buckets/')).toEqual([])
   })
+
+  test('ends uploads that are open, and deletes their parts', async () => {
+    const opened = openTestNamespace()
+    const bucket = await opened.bucket()
+    const files: string[] = []
+    for (const key of ['a', 'b', 'b']) {
+      const upload = await opened.upload(bucket, key)
+      for (const partNumber of [1, 2]) {
+        const part = opened.newPart(partNumber)
+        files.push((await opened.namespace.putPart({ ...upload, part }, never)).fileId)
+      }
+    }
+    await opened.namespace.deleteBucket(bucket, never)
+    expect(await opened.namespace.findBucket('one', never)).toBeUndefined()
+    for (const kind of ['buckets/', 'uploads/', 'parts/']) {
+      expect(await opened.store.keys(kind)).toEqual([])
+    }
+    expect((await opened.store.dropped()).sort()).toEqual(files.sort())
+  })
+
+  test('ends no upload while there is an object', async () => {
+    const opened = openTestNamespace()
+    const bucket = await opened.bucket()
+    const upload = await opened.upload(bucket, 'a')
+    await opened.put(bucket, 'b')
+    const deleting = opened.namespace.deleteBucket(bucket, never)
+    await expect(deleting).rejects.toMatchObject({ code: 'BUCKET_NOT_EMPTY' })
+    expect(await opened.namespace.findUpload(upload, never)).toBeDefined()
+  })
+
+  test('ends 250 uploads in 3 changes; failed after 100 it has the others', async () => {
+    const opened = openTestNamespace()
+    const bucket = await opened.bucket()
+    for (let count = 0; count < 250; count++) {
+      const upload = await opened.upload(bucket, `key ${count}`)
+      await opened.namespace.putPart({ ...upload, part: opened.newPart(1) }, never)
+    }
+    const { bytes } = await opened.namespace.bucketUsage(bucket, never)
+    opened.store.afterCommit = async () => {
+      opened.store.beforeCommit = failsWith(new StoreError('OVERLOADED', 'full'))
+    }
+    const failed = opened.namespace.deleteBucket(bucket, never)
+    await expect(failed).rejects.toMatchObject({ code: 'OVERLOADED' })
+    expect(await opened.store.keys('uploads/')).toHaveLength(150)
+    expect(await opened.store.keys('parts/')).toHaveLength(150)
+    expect(await opened.store.dropped()).toHaveLength(100)
+    const left = await opened.namespace.bucketUsage(bucket, never)
+    expect(left).toEqual({ bytes: (bytes / 250) * 150, objects: 0 })
+    await opened.namespace.deleteBucket(bucket, never)
+    expect(await opened.store.keys('parts/')).toEqual([])
+    expect(await opened.store.dropped()).toHaveLength(250)
+    expect(await opened.namespace.findBucket('one', never)).toBeUndefined()
+  })
+
+  test.each(seedsOf(20))(
+    'leaves no part that was put at the same time (%d turns)',
+    async (turns) => {
+      const opened = openTestNamespace()
+      const bucket = await opened.bucket()
+      const upload = await opened.upload(bucket, 'a')
+      const part = opened.newPart(1)
+      const putting = opened.namespace.putPart({ ...upload, part }, never).then(
+        () => [part.fileId],
+        () => [],
+      )
+      for (let turn = 0; turn < turns; turn++) await undefined
+      await opened.namespace.deleteBucket(bucket, never)
+      expect(await opened.store.dropped()).toEqual(await putting)
+      expect(await opened.store.keys('parts/')).toEqual([])
+    },
+  )
 
   test.each(seedsOf(20))(
     'never leaves an object that was put at the same time (%d turns)',

@@ -142,11 +142,24 @@ describe('the row of a version', () => {
     expectStoreError(() => decodeObjectVersion(bytes, 'k'), 'METADATA_CORRUPT')
   })
 
+  test.each([
+    [0, 'STANDARD'],
+    [1, 'STANDARD_IA'],
+    [2, 'GLACIER_IR'],
+    [3, 'REDUCED_REDUNDANCY'],
+    [4, 'ONEZONE_IA'],
+    [5, 'INTELLIGENT_TIERING'],
+  ] as const)('has the number %d for the class %s', (number, storageClass) => {
+    const row = encodeObjectVersion({ ...SMALL, storageClass })
+    expect((row[1] ?? 0) >> 5).toBe(number)
+    expect(decodeObjectVersion(row, 'k').storageClass).toBe(storageClass)
+  })
+
   test('is METADATA_CORRUPT with another version, unknown flags, volume 0 or bytes behind it', () => {
     const row = encodeObjectVersion(SMALL)
     const changes: [number, number][] = [
       [0, 2],
-      [1, 0x60],
+      [1, 0xc0],
       [1, 0xe0],
       [1, 0x08],
       [1, 0x10],

@@ -1,63 +1,20 @@
 import { describe, expect, test } from 'vitest'
 import { needleId, volumeId } from '../../src/base/ids.ts'
 import { ERROR_CODES, type ErrorCode, StoreError } from '../../src/base/store-error.ts'
-import { GrpcServer } from '../../src/net/grpc-server.ts'
 import type { JobProgress, JobReport, JobsApi } from '../../src/net/jobs-api.ts'
 import { RemoteJobs } from '../../src/net/remote-jobs.ts'
 import { jobsService } from '../../src/net/serve-jobs.ts'
-import { masterService } from '../../src/net/serve-master.ts'
-import { type Clock, systemClock } from '../../src/runtime/clock.ts'
+import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { cryptoRandom } from '../../src/runtime/random.ts'
 import { DIRTY, FakeJobs } from '../support/fake-jobs-api.ts'
-import { FakeMaster } from '../support/fake-master-api.ts'
 import { REPORT } from '../support/fake-volume-api.ts'
+import { openServedMasters } from '../support/served-masters.ts'
 import { expectCode, SIGNAL, settle } from '../support/test-volume.ts'
 
-const SECRET = Buffer.alloc(32, 1)
-
-/** Pauses between tries cost nothing here. */
-const HASTY: Clock = { ...systemClock, sleep: () => settle(2) }
-
-interface Served {
-  readonly jobs: FakeJobs
-  readonly master: FakeMaster
-  readonly server: GrpcServer
-}
-
-async function open(count = 1, options: { readonly isStranger?: boolean } = {}) {
-  const served: Served[] = []
-  for (let index = 0; index < count; index++) {
-    const [jobs, master] = [new FakeJobs(), new FakeMaster()]
-    const parts = { logger: silentLogger, clock: systemClock, secret: SECRET }
-    const services = [masterService(master), jobsService(jobs)]
-    const server = await GrpcServer.open(parts, { host: '127.0.0.1', port: 0, services })
-    served.push({ jobs, master, server })
-  }
-  const remote = await RemoteJobs.open(
-    { logger: silentLogger, clock: HASTY, random: cryptoRandom },
-    {
-      addresses: served.map(({ server }) => `127.0.0.1:${server.address.port}`),
-      secret: options.isStranger === true ? undefined : SECRET,
-      timeoutMs: 5000,
-    },
-  )
-  const first = served[0]?.jobs ?? new FakeJobs()
-  return {
-    served,
-    jobs: first,
-    remote,
-    lead(leader: number) {
-      for (const [index, { jobs, master }] of served.entries()) {
-        jobs.isLeader = index === leader
-        master.isLeader = index === leader
-      }
-    },
-    async [Symbol.asyncDispose]() {
-      await remote[Symbol.asyncDispose]()
-      for (const { server } of served) await server.close(0)
-    },
-  }
+function open(count = 1, options: { readonly isStranger?: boolean } = {}) {
+  const make = () => new FakeJobs()
+  return openServedMasters({ make, serve: jobsService, connect: RemoteJobs.open }, count, options)
 }
 
 const ID = volumeId(7)
@@ -178,25 +135,25 @@ describe('jobs over gRPC', () => {
     await using fixture = await open()
     const local = new FakeJobs()
     expect(await call(fixture.remote)).toEqual(await call(local))
-    expect(fixture.jobs.calls).toEqual([name])
-    expect(fixture.jobs.requests).toEqual(local.requests)
+    expect(fixture.api.calls).toEqual([name])
+    expect(fixture.api.requests).toEqual(local.requests)
   })
 
   test('fails every call with the code of the master', async () => {
     await using fixture = await open()
-    fixture.jobs.beforeCall = async () => {
+    fixture.api.beforeCall = async () => {
       throw new StoreError('JOB_LEASE_LOST', 'it is not yours')
     }
     for (const [name, call] of METHODS) {
       await expectCode(call(fixture.remote), 'JOB_LEASE_LOST')
-      expect(fixture.jobs.calls.at(-1)).toBe(name)
+      expect(fixture.api.calls.at(-1)).toBe(name)
     }
   })
 
   test('carries every code there is, with its message', async () => {
     await using fixture = await open()
     for (const code of Object.keys(ERROR_CODES) as ErrorCode[]) {
-      fixture.jobs.beforeCall = async () => {
+      fixture.api.beforeCall = async () => {
         throw new StoreError(code, `what ${code} says`)
       }
       // What a server gives up is no wish of the caller.
@@ -211,14 +168,14 @@ describe('jobs over gRPC', () => {
       if (PUBLIC.includes(name)) await call(fixture.remote)
       else await expectCode(call(fixture.remote), 'UNAUTHENTICATED')
     }
-    expect(fixture.jobs.calls.toSorted()).toEqual(PUBLIC)
+    expect(fixture.api.calls.toSorted()).toEqual(PUBLIC)
   })
 
   test('has neither a lease nor a move when there is none', async () => {
     await using fixture = await open()
-    fixture.jobs.lease = undefined
-    fixture.jobs.move = undefined
-    fixture.jobs.shardMove = undefined
+    fixture.api.lease = undefined
+    fixture.api.move = undefined
+    fixture.api.shardMove = undefined
     const { remote } = fixture
     const asked = { worker: 'w', queue: '', kinds: [] }
     expect(await remote.takeJob(asked, SIGNAL)).toBeUndefined()
@@ -228,7 +185,7 @@ describe('jobs over gRPC', () => {
 
   test.each([0, 1000, 2500])('lists %i jobs in their order', async (count) => {
     await using fixture = await open()
-    fixture.jobs.jobCount = count
+    fixture.api.jobCount = count
     const listed = await fixture.remote.listJobs({ withEnded: true }, SIGNAL)
     expect(listed.map(({ id }) => id)).toEqual(Array.from({ length: count }, (_, at) => at + 1))
   })
@@ -241,7 +198,7 @@ describe('jobs over gRPC', () => {
       recordedAtMs: index,
     }))
     await fixture.remote.resolveDirty(ID, needles, SIGNAL)
-    const parts = fixture.jobs.requests as { readonly needles: typeof needles }[]
+    const parts = fixture.api.requests as { readonly needles: typeof needles }[]
     expect(parts.map((part) => part.needles.length)).toEqual([10_000, 10_000, 5000])
     expect(parts.flatMap((part) => part.needles)).toEqual(needles)
   })
@@ -251,7 +208,7 @@ describe('jobs over gRPC', () => {
     const report = { ...JOB_REPORT, cursor: 'é'.repeat(32_769) }
     await expectCode(fixture.remote.reportJob(report, SIGNAL), 'REQUEST_INVALID')
     await fixture.remote.reportJob({ ...report, cursor: 'é'.repeat(32_768) }, SIGNAL)
-    expect(fixture.jobs.calls).toEqual(['reportJob'])
+    expect(fixture.api.calls).toEqual(['reportJob'])
   })
 
   test('watches until its signal aborts', async () => {
@@ -271,8 +228,8 @@ describe('jobs over gRPC', () => {
 
   test('tells a watcher that was too slow', async () => {
     await using fixture = await open()
-    fixture.jobs.beforeCall = async (name) => {
-      if (name === 'change' && fixture.jobs.calls.length > 3) {
+    fixture.api.beforeCall = async (name) => {
+      if (name === 'change' && fixture.api.calls.length > 3) {
         throw new StoreError('OVERLOADED', 'too slow')
       }
     }
@@ -290,7 +247,7 @@ describe('several masters', () => {
     await using fixture = await open(3)
     fixture.lead(2)
     await call(fixture.remote)
-    expect(fixture.served[2]?.jobs.calls).toEqual([name])
+    expect(fixture.served[2]?.api.calls).toEqual([name])
   })
 
   test.each(METHODS)('%s goes on when the one that leads is gone', async (name, call) => {
@@ -298,7 +255,7 @@ describe('several masters', () => {
     await fixture.remote.health(SIGNAL)
     fixture.served[0]?.server.destroy()
     await call(fixture.remote)
-    expect(fixture.served[1]?.jobs.calls).toEqual([name])
+    expect(fixture.served[1]?.api.calls).toEqual([name])
   })
 
   test.each(METHODS)(
@@ -307,13 +264,13 @@ describe('several masters', () => {
       const isOnce = ONCE.includes(name)
       await using fixture = await open(2)
       const [first, second] = fixture.served
-      fixture.jobs.beforeCall = async (called) => {
+      fixture.api.beforeCall = async (called) => {
         if (called === name) first?.server.destroy()
       }
       if (isOnce) await expectCode(call(fixture.remote), 'UNAVAILABLE')
       else await call(fixture.remote)
-      expect(first?.jobs.calls).toEqual([name])
-      expect(second?.jobs.calls).toEqual(isOnce ? [] : [name])
+      expect(first?.api.calls).toEqual([name])
+      expect(second?.api.calls).toEqual(isOnce ? [] : [name])
     },
   )
 

@@ -1,60 +1,18 @@
 import { describe, expect, test } from 'vitest'
 import { ERROR_CODES, type ErrorCode, StoreError } from '../../src/base/store-error.ts'
-import { GrpcServer } from '../../src/net/grpc-server.ts'
 import { RemoteUsers } from '../../src/net/remote-users.ts'
-import { masterService } from '../../src/net/serve-master.ts'
 import { usersService } from '../../src/net/serve-users.ts'
 import type { UsersApi } from '../../src/net/users-api.ts'
-import { type Clock, systemClock } from '../../src/runtime/clock.ts'
+import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
 import { cryptoRandom } from '../../src/runtime/random.ts'
-import { FakeMaster } from '../support/fake-master-api.ts'
 import { FakeUsers, KEY, PLAIN_USER, USER } from '../support/fake-users-api.ts'
-import { expectCode, SIGNAL, settle } from '../support/test-volume.ts'
+import { openServedMasters } from '../support/served-masters.ts'
+import { expectCode, SIGNAL } from '../support/test-volume.ts'
 
-const SECRET = Buffer.alloc(32, 1)
-
-/** Pauses between tries cost nothing here. */
-const HASTY: Clock = { ...systemClock, sleep: () => settle(2) }
-
-interface Served {
-  readonly users: FakeUsers
-  readonly master: FakeMaster
-  readonly server: GrpcServer
-}
-
-async function open(count = 1, options: { readonly isStranger?: boolean } = {}) {
-  const served: Served[] = []
-  for (let index = 0; index < count; index++) {
-    const [users, master] = [new FakeUsers(), new FakeMaster()]
-    const parts = { logger: silentLogger, clock: systemClock, secret: SECRET }
-    const services = [masterService(master), usersService(users)]
-    const server = await GrpcServer.open(parts, { host: '127.0.0.1', port: 0, services })
-    served.push({ users, master, server })
-  }
-  const remote = await RemoteUsers.open(
-    { logger: silentLogger, clock: HASTY, random: cryptoRandom },
-    {
-      addresses: served.map(({ server }) => `127.0.0.1:${server.address.port}`),
-      secret: options.isStranger === true ? undefined : SECRET,
-      timeoutMs: 5000,
-    },
-  )
-  return {
-    served,
-    users: served[0]?.users ?? new FakeUsers(),
-    remote,
-    lead(leader: number) {
-      for (const [index, { users, master }] of served.entries()) {
-        users.isLeader = index === leader
-        master.isLeader = index === leader
-      }
-    },
-    async [Symbol.asyncDispose]() {
-      await remote[Symbol.asyncDispose]()
-      for (const { server } of served) await server.close(0)
-    },
-  }
+function open(count = 1, options: { readonly isStranger?: boolean } = {}) {
+  const make = () => new FakeUsers()
+  return openServedMasters({ make, serve: usersService, connect: RemoteUsers.open }, count, options)
 }
 
 type Call = readonly [name: string, call: (api: UsersApi) => Promise<unknown>]
@@ -108,13 +66,13 @@ describe('users over gRPC', () => {
     await using fixture = await open()
     const local = new FakeUsers()
     expect(await call(fixture.remote)).toEqual(await call(local))
-    expect(fixture.users.calls).toEqual([name])
-    expect(fixture.users.requests).toEqual(local.requests)
+    expect(fixture.api.calls).toEqual([name])
+    expect(fixture.api.requests).toEqual(local.requests)
   })
 
   test('finds nothing where there is nothing, and what has little in it', async () => {
     await using fixture = await open()
-    const { remote, users } = fixture
+    const { api: users, remote } = fixture
     users.found = undefined
     expect(await remote.findKey('KEY', SIGNAL)).toBeUndefined()
     expect(await remote.findByEmail('a@b', SIGNAL)).toBeUndefined()
@@ -126,7 +84,7 @@ describe('users over gRPC', () => {
 
   test.each([0, 1, 100, 101, 250])('lists %i users in their order', async (count) => {
     await using fixture = await open()
-    fixture.users.userCount = count
+    fixture.api.userCount = count
     const listed = await fixture.remote.list(SIGNAL)
     expect(listed.map(({ name }) => name)).toEqual(
       Array.from({ length: count }, (_, at) => `u${at}`),
@@ -136,32 +94,32 @@ describe('users over gRPC', () => {
   test.each(METHODS)('%s is refused without the cluster secret, and not done', async (_, call) => {
     await using fixture = await open(1, { isStranger: true })
     await expectCode(call(fixture.remote), 'UNAUTHENTICATED')
-    expect(fixture.users.calls).toEqual([])
+    expect(fixture.api.calls).toEqual([])
   })
 
   test('fails every call with the code of the master', async () => {
     await using fixture = await open()
-    fixture.users.beforeCall = async () => {
+    fixture.api.beforeCall = async () => {
       throw new StoreError('USER_EXISTS', 'it is there')
     }
     for (const [, call] of METHODS) await expectCode(call(fixture.remote), 'USER_EXISTS')
-    expect(fixture.users.calls).toEqual(METHODS.map(([name]) => name))
+    expect(fixture.api.calls).toEqual(METHODS.map(([name]) => name))
   })
 
   test.each(
     Object.keys(ERROR_CODES).filter((code) => /^(?:USER|ACCESS)_/.test(code)) as ErrorCode[],
   )('a call that fails with %s is not sent again', async (code) => {
     await using fixture = await open()
-    fixture.users.beforeCall = async () => {
+    fixture.api.beforeCall = async () => {
       throw new StoreError(code, 'no')
     }
     await expectCode(fixture.remote.get('a', SIGNAL), code)
-    expect(fixture.users.calls).toEqual(['get'])
+    expect(fixture.api.calls).toEqual(['get'])
   })
 
   test('a user that makes no sense is the peer failing', async () => {
     await using fixture = await open()
-    fixture.users.found = { ...USER, canonicalId: 'short' }
+    fixture.api.found = { ...USER, canonicalId: 'short' }
     await expectCode(fixture.remote.findKey('KEY', SIGNAL), 'PEER_FAILED')
   })
 })
@@ -171,7 +129,7 @@ describe('several masters', () => {
     await using fixture = await open(3)
     fixture.lead(2)
     await call(fixture.remote)
-    expect(fixture.served[2]?.users.calls).toEqual([name])
+    expect(fixture.served[2]?.api.calls).toEqual([name])
   })
 
   test.each(METHODS)(
@@ -180,11 +138,11 @@ describe('several masters', () => {
       const isOnce = ONCE.includes(name)
       await using fixture = await open(2)
       const [first, second] = fixture.served
-      fixture.users.beforeCall = async () => first?.server.destroy()
+      fixture.api.beforeCall = async () => first?.server.destroy()
       if (isOnce) await expectCode(call(fixture.remote), 'UNAVAILABLE')
       else await call(fixture.remote)
-      expect(first?.users.calls).toEqual([name])
-      expect(second?.users.calls).toEqual(isOnce ? [] : [name])
+      expect(first?.api.calls).toEqual([name])
+      expect(second?.api.calls).toEqual(isOnce ? [] : [name])
     },
   )
 

@@ -35,6 +35,20 @@ describe('Semaphore', () => {
     },
   )
 
+  test('a slot can be taken only if one is free, past nobody in line', async () => {
+    const semaphore = new Semaphore({ slots: 2, waitersMax: 1 })
+    const first = semaphore.tryAcquire()
+    const second = semaphore.tryAcquire()
+    expect([semaphore.heldCount, semaphore.tryAcquire()]).toEqual([2, undefined])
+    const waiting = semaphore.acquire(NEVER)
+    first?.[Symbol.dispose]()
+    first?.[Symbol.dispose]()
+    expect(semaphore.tryAcquire()).toBeUndefined()
+    const third = await waiting
+    for (const slot of [second, third]) slot?.[Symbol.dispose]()
+    expect(semaphore.heldCount).toBe(0)
+  })
+
   test('a cancelled waiter leaves the line; those behind it move up', async () => {
     const semaphore = new Semaphore({ slots: 1, waitersMax: 2 })
     const first = await semaphore.acquire(NEVER)

@@ -9,7 +9,13 @@ import type { StripeFacts } from '../../src/net/stripe-facts.ts'
 import { digestOf, Ledger } from './mixed-load.ts'
 import type { Prng } from './prng.ts'
 import { copyRealTree } from './real-tree.ts'
-import { RepairCluster, type RepairClusterOptions, readTree, storeFiles } from './repair-cluster.ts'
+import {
+  RepairCluster,
+  type RepairClusterOptions,
+  readOver,
+  readTree,
+  storeFiles,
+} from './repair-cluster.ts'
 
 const NEVER = new AbortController().signal
 const AT_ONCE = 16
@@ -86,11 +92,15 @@ export class CodedCluster {
   }
 
   async deleteFiles(fileIds: readonly string[]): Promise<void> {
-    for (const fileId of fileIds) {
-      this.ledger.beginDelete(fileId)
-      await this.cluster.client.delete(fileId)
-      this.ledger.deleted.add(fileId)
+    const left = [...fileIds]
+    const remove = async (): Promise<void> => {
+      for (let fileId = left.pop(); fileId !== undefined; fileId = left.pop()) {
+        this.ledger.beginDelete(fileId)
+        await this.cluster.client.delete(fileId)
+        this.ledger.deleted.add(fileId)
+      }
     }
+    await Promise.all(Array.from({ length: AT_ONCE }, remove))
   }
 
   /** Files of equal size in volumes of their own, which are coded at once. */
@@ -153,10 +163,9 @@ export class CodedCluster {
     const check = async ([fileId, digest]: readonly [string, string]): Promise<void> => {
       const locations = holders.get(volumeOf(fileId)) ?? []
       const at = locations[prng.below(Math.max(1, locations.length))]
-      const answer = await fetch(`http://${at?.url}/${fileId}`)
-      const data = Buffer.from(await answer.arrayBuffer())
-      if (answer.status === 200 && digestOf(data) === digest) return
-      wrong.push(`${fileId} at ${at?.url}: ${answer.status}, ${data.length} bytes`)
+      const { status, data } = await readOver(at?.url ?? 'nowhere', fileId)
+      if (status === 200 && digestOf(data) === digest) return
+      wrong.push(`${fileId} at ${at?.url}: ${status}, ${data.length} bytes`)
     }
     const all = [...this.ledger.live]
     for (let at = 0; at < all.length; at += AT_ONCE) {

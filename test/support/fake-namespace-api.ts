@@ -1,10 +1,13 @@
 import { StoreError } from '../../src/base/store-error.ts'
 import { type Bucket, NO_QUOTA } from '../../src/namespace/bucket-record.ts'
+import type { EventCause, EventLane, ObjectEvent } from '../../src/namespace/event-record.ts'
 import type {
   BucketChange,
   BucketRef,
   BucketUsage,
   ChangeObjectRequest,
+  ClaimEventsRequest,
+  ClaimedEvents,
   CompleteUploadRequest,
   CreateBucketRequest,
   CreateUploadRequest,
@@ -14,6 +17,7 @@ import type {
   FindObjectRequest,
   ListBucketsRequest,
   ListDroppedRequest,
+  ListEventsRequest,
   ListObjectsRequest,
   ListPartsRequest,
   ListUploadsRequest,
@@ -22,6 +26,7 @@ import type {
   ObjectPage,
   PutObjectRequest,
   PutPartRequest,
+  RemoveEventsRequest,
   UploadPage,
   UploadRef,
   VersionPage,
@@ -92,6 +97,32 @@ export const PART: UploadedPart = {
   md5: '0123456789abcdef'.repeat(2),
   modifiedAtMs: 2 ** 41,
   checksum: 'AAAA',
+}
+
+export const CAUSE: EventCause = {
+  kind: 'ObjectCreated:Put',
+  requesterId: 'cd'.repeat(32),
+  sourceAddress: '::1',
+  requestId: '0123456789ABCDEF',
+}
+
+export const EVENT_LANE: EventLane = { target: 'arn:hayloft:sqs::hook:webhook', bucketId: 7 }
+
+export const EVENT: ObjectEvent = {
+  id: '0123456789abcd',
+  name: 'ObjectCreated:Put',
+  timeMs: 2 ** 41,
+  configurationId: 'c',
+  bucketName: 'photos',
+  bucketOwnerId: 'ab'.repeat(32),
+  key: 'a/ü',
+  versionId: 'null',
+  sizeBytes: 2 ** 43,
+  etag: VERSION.etag,
+  storageClass: undefined,
+  requesterId: CAUSE.requesterId,
+  sourceAddress: CAUSE.sourceAddress,
+  requestId: CAUSE.requestId,
 }
 
 /** Answers with constants, and writes down what it was asked. */
@@ -202,6 +233,20 @@ export class FakeNamespace implements NamespaceApi {
     const fileIds = this.#some((at) => `7,${(at + 1).toString(16).padStart(2, '0')}637037d6`)
     const next = this.isEmpty ? undefined : 'name-intents/9'
     return await this.#answer('listDropped', request, { fileIds, next })
+  }
+
+  async claimEvents(request: ClaimEventsRequest): Promise<ClaimedEvents> {
+    const lanes = this.#some((at) => ({ target: EVENT_LANE.target, bucketId: at + 1 }))
+    return await this.#answer('claimEvents', request, { lanes, unclaimed: [EVENT_LANE] })
+  }
+
+  async listEvents(request: ListEventsRequest): Promise<readonly ObjectEvent[]> {
+    const events = this.#some((at) => ({ ...EVENT, sizeBytes: at }))
+    return await this.#answer('listEvents', request, events)
+  }
+
+  async removeEvents(request: RemoveEventsRequest): Promise<void> {
+    await this.#answer('removeEvents', request, undefined)
   }
 
   #some<Item>(make: (at: number) => Item): Item[] {

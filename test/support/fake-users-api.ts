@@ -6,8 +6,8 @@ import type {
   User,
   UserKey,
   UserKeyWithSecret,
-  UsersApi,
-} from '../../src/net/users-api.ts'
+} from '../../src/base/user.ts'
+import type { UsersApi } from '../../src/net/users-api.ts'
 
 export const USER: User = {
   name: 'alice',

@@ -52,10 +52,16 @@ export function createBucket(state: State, name: string): Outcome {
 export function deleteBucket(state: State, name: string, id: number): Outcome {
   const bucket = state.buckets.get(name)
   if (bucket?.id !== id) return { state, error: 'BUCKET_NOT_FOUND' }
-  if (bucket.keys.size > 0 || bucket.uploads.size > 0) return { state, error: 'BUCKET_NOT_EMPTY' }
+  if (bucket.keys.size > 0) return { state, error: 'BUCKET_NOT_EMPTY' }
   const buckets = new Map(state.buckets)
   buckets.delete(name)
-  return { state: { ...state, buckets } }
+  const parts = [...bucket.uploads.values()].flatMap((upload) => [...upload.parts.values()])
+  return {
+    state: drop(
+      { ...state, buckets },
+      parts.map(({ fileId }) => fileId),
+    ),
+  }
 }
 
 export function setVersioning(

@@ -1,6 +1,8 @@
 import { open, readdir, readFile, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { request } from 'undici'
+import { parseFileId } from '../../src/base/file-id.ts'
 import type { VolumeId } from '../../src/base/ids.ts'
 import { HayloftClient } from '../../src/client/hayloft-client.ts'
 import { readClusterSecret } from '../../src/net/cluster-secret.ts'
@@ -194,10 +196,9 @@ export class RepairCluster implements AsyncDisposable {
     const check = async ([fileId, digest]: [string, string]): Promise<void> => {
       const volumeId = Number(fileId.split(',')[0])
       for (const url of locations.get(volumeId) ?? []) {
-        const answer = await fetch(`http://${url}/${fileId}`)
-        const data = Buffer.from(await answer.arrayBuffer())
-        if (answer.status !== 200 || digestOf(data) !== digest) {
-          wrong.push(`${fileId} at ${url}: ${answer.status}, ${data.length} bytes`)
+        const { status, data } = await readOver(url, fileId)
+        if (status !== 200 || digestOf(data) !== digest) {
+          wrong.push(`${fileId} at ${url}: ${status}, ${data.length} bytes`)
         }
       }
     }
@@ -218,13 +219,15 @@ export class RepairCluster implements AsyncDisposable {
   async resurrected(ledger: Ledger): Promise<readonly string[]> {
     const back: string[] = []
     const ids = [...ledger.deleted]
+    const locations = new Map<VolumeId, readonly string[]>()
+    for (const volumeId of new Set(ids.map((fileId) => parseFileId(fileId).volumeId))) {
+      const [found] = await this.master.lookup([volumeId], NEVER)
+      locations.set(volumeId, found?.locations.map(({ url }) => url) ?? [])
+    }
     const check = async (fileId: string): Promise<void> => {
-      const volumeId = Number(fileId.split(',')[0])
-      const found = await this.master.lookup([volumeId as never], NEVER)
-      for (const { url } of found[0]?.locations ?? []) {
-        const answer = await fetch(`http://${url}/${fileId}`)
-        await answer.arrayBuffer()
-        if (answer.status !== 404) back.push(`${fileId} at ${url}: ${answer.status}`)
+      for (const url of locations.get(parseFileId(fileId).volumeId) ?? []) {
+        const { status } = await readOver(url, fileId)
+        if (status !== 404) back.push(`${fileId} at ${url}: ${status}`)
       }
     }
     for (let at = 0; at < ids.length; at += 32) {
@@ -236,6 +239,15 @@ export class RepairCluster implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#owned[Symbol.asyncDispose]()
   }
+}
+
+/** By plain HTTP: tens of thousands of such reads cost a third of what `fetch` takes for them. */
+export async function readOver(
+  server: string,
+  fileId: string,
+): Promise<{ readonly status: number; readonly data: Buffer }> {
+  const answer = await request(`http://${server}/${fileId}`)
+  return { status: answer.statusCode, data: Buffer.from(await answer.body.arrayBuffer()) }
 }
 
 interface ClusterAddress {

@@ -1,8 +1,9 @@
-import { createHash, createHmac, type Hash, type Hmac } from 'node:crypto'
+import { createHash, createHmac } from 'node:crypto'
 import { SignatureV4 } from '@smithy/signature-v4'
 import type { AuthConfig } from '../../src/gateway/s3/auth/authenticate.ts'
 import type { AccessKey, KeyRing } from '../../src/gateway/s3/auth/identity.ts'
 import { parseS3Request, type S3Request } from '../../src/gateway/s3/s3-request.ts'
+import { NodeSha256 } from './node-sha256.ts'
 import { SimClock } from './sim-clock.ts'
 
 export const DOMAIN = 's3.amazonaws.com'
@@ -57,35 +58,6 @@ export function s3Request(sketch: RequestSketch, domains: readonly string[] = [D
   return parseS3Request({ method, url, rawHeaders, ...connection }, domains)
 }
 
-/** The hash of a signer of Smithy's, over node:crypto. */
-class NodeSha256 {
-  #state: Hash | Hmac
-  readonly #secret: Uint8Array | string | undefined
-
-  constructor(secret?: unknown) {
-    this.#secret = secret as Uint8Array | string | undefined
-    this.#state = this.#begin()
-  }
-
-  update(data: Uint8Array | string): void {
-    this.#state.update(data)
-  }
-
-  digest(): Promise<Uint8Array> {
-    return Promise.resolve(new Uint8Array(this.#state.digest()))
-  }
-
-  reset(): void {
-    this.#state = this.#begin()
-  }
-
-  #begin(): Hash | Hmac {
-    return this.#secret === undefined
-      ? createHash('sha256')
-      : createHmac('sha256', this.#secret as string)
-  }
-}
-
 export interface SmithySketch {
   readonly method: string
   readonly host: string
@@ -115,7 +87,7 @@ export async function signWithSmithy(
     credentials: { accessKeyId: key.accessKeyId, secretAccessKey: key.secret },
     region,
     service: 's3',
-    sha256: NodeSha256 as never,
+    sha256: NodeSha256,
     uriEscapePath: false,
   })
   const { method, host, path } = sketch

@@ -39,7 +39,7 @@ export class S3Tools {
   readonly #url: string
   readonly #env: Readonly<Record<string, string>>
 
-  constructor(url: string, home: string) {
+  constructor(url: string, home: string, more: Readonly<Record<string, string>> = {}) {
     this.#url = url
     this.#env = {
       ...foreignEnvironment(),
@@ -56,6 +56,7 @@ export class S3Tools {
       RCLONE_CONFIG_HAYLOFT_SECRET_ACCESS_KEY: S3_KEY.secretAccessKey,
       RESTIC_PASSWORD: 'of the tests',
       RESTIC_CACHE_DIR: join(home, 'restic-cache'),
+      ...more,
     }
   }
 

@@ -1,9 +1,10 @@
-import { createHash, createHmac } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { request as httpRequest } from 'node:http'
 import { S3Client } from '@aws-sdk/client-s3'
 import { SignatureV4 } from '@smithy/signature-v4'
 import { DisposeStack } from '../../src/runtime/dispose-stack.ts'
 import { type RunningServer, startServer } from '../../src/server/start-server.ts'
+import { NodeSha256 } from './node-sha256.ts'
 import { openTempDirectory } from './temp-directory.ts'
 
 export interface TestUser {
@@ -230,39 +231,4 @@ function send(
     request.on('error', reject)
     request.end(body)
   })
-}
-
-/** What the signer wants, over the hashes of Node. */
-class NodeSha256 {
-  #hash: ReturnType<typeof createHash> | ReturnType<typeof createHmac>
-  readonly #secret: string | ArrayBuffer | ArrayBufferView | undefined
-
-  constructor(secret?: string | ArrayBuffer | ArrayBufferView) {
-    this.#secret = secret
-    this.#hash = this.#fresh()
-  }
-
-  update(data: string | ArrayBuffer | ArrayBufferView): void {
-    this.#hash.update(bytesOf(data))
-  }
-
-  async digest(): Promise<Uint8Array> {
-    return this.#hash.digest()
-  }
-
-  reset(): void {
-    this.#hash = this.#fresh()
-  }
-
-  #fresh() {
-    return this.#secret === undefined
-      ? createHash('sha256')
-      : createHmac('sha256', bytesOf(this.#secret))
-  }
-}
-
-function bytesOf(data: string | ArrayBuffer | ArrayBufferView): Buffer {
-  if (typeof data === 'string') return Buffer.from(data)
-  if (data instanceof ArrayBuffer) return Buffer.from(data)
-  return Buffer.from(data.buffer, data.byteOffset, data.byteLength)
 }

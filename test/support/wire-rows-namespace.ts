@@ -2,10 +2,18 @@ import fc from 'fast-check'
 import { formatFileId } from '../../src/base/file-id.ts'
 import type { ErrorCode } from '../../src/base/store-error.ts'
 import { BUCKET_DOCUMENTS, VERSIONINGS } from '../../src/namespace/bucket-record.ts'
+import {
+  EVENT_CAUSES,
+  type EventCause,
+  type EventLane,
+  type ObjectEvent,
+} from '../../src/namespace/event-record.ts'
 import type {
   BucketChange,
   BucketRef,
   ChangeObjectRequest,
+  ClaimEventsRequest,
+  ClaimedEvents,
   CompleteUploadRequest,
   CreateBucketRequest,
   CreateUploadRequest,
@@ -13,19 +21,23 @@ import type {
   DroppedPage,
   ListBucketsRequest,
   ListDroppedRequest,
+  ListEventsRequest,
   ListObjectsRequest,
   MovedParts,
   NewVersion,
   ObjectChange,
   PutObjectRequest,
   PutPartRequest,
+  RemoveEventsRequest,
   UploadRef,
 } from '../../src/namespace/namespace-api.ts'
 import {
   CHECKSUM_ALGORITHMS,
+  CHECKSUM_TYPES,
   RETENTION_MODES,
   STORAGE_CLASSES,
 } from '../../src/namespace/object-version.ts'
+import * as events from '../../src/namespace/wire-events.ts'
 import * as requests from '../../src/namespace/wire-namespace.ts'
 import * as pages from '../../src/namespace/wire-pages.ts'
 import * as records from '../../src/namespace/wire-records.ts'
@@ -72,7 +84,7 @@ const attributes = {
 }
 const checksum = fc.record({
   algorithm: fc.constantFrom(...CHECKSUM_ALGORITHMS),
-  type: fc.constantFrom(...records.CHECKSUM_TYPES),
+  type: fc.constantFrom(...CHECKSUM_TYPES),
   value: fc.tuple(base64, fc.constantFrom('', '-1', '-10000')).map((each) => each.join('')),
 })
 const storedParts = fc.array(
@@ -117,7 +129,7 @@ const begun = {
   ownerId: maybe(owner),
   initiatorId: maybe(owner),
   checksumAlgorithm: maybe(fc.constantFrom(...CHECKSUM_ALGORITHMS)),
-  checksumType: maybe(fc.constantFrom(...records.CHECKSUM_TYPES)),
+  checksumType: maybe(fc.constantFrom(...CHECKSUM_TYPES)),
   ...attributes,
 } satisfies Every<CreateUploadRequest['upload']>
 export const anUpload = fc.record({ ...begun, startedAtMs: u64 })
@@ -131,6 +143,34 @@ const part = {
 export const aPart = fc.record({ ...part, modifiedAtMs: u64 })
 const etags = maybe(fc.array(text, { maxLength: 3 }))
 const condition = maybe(fc.record({ ifMatch: etags, ifNoneMatch: etags }))
+const eventCause = fc.record({
+  kind: fc.constantFrom(...EVENT_CAUSES),
+  requesterId: text,
+  sourceAddress: text,
+  requestId: text,
+} satisfies Every<EventCause>)
+const cause = maybe(eventCause)
+const eventIdText = hexOf(7)
+const lane = fc.record({
+  target: someText,
+  bucketId: fc.integer({ min: 1, max: 0xffff_ffff }),
+} satisfies Every<EventLane>)
+const event = fc.record({
+  id: eventIdText,
+  name: text,
+  timeMs: u64,
+  configurationId: text,
+  bucketName: name,
+  bucketOwnerId: owner,
+  key,
+  versionId: maybe(text),
+  sizeBytes: maybe(u64),
+  etag: maybe(text),
+  storageClass: maybe(text),
+  requesterId: text,
+  sourceAddress: text,
+  requestId: text,
+} satisfies Every<ObjectEvent>)
 const uploadRef = { bucket, key, uploadId: versionId } satisfies Every<UploadRef>
 const listing = {
   bucket,
@@ -221,6 +261,7 @@ const REQUEST_ROWS: readonly Row[] = [
       key,
       version: fc.record(made),
       condition,
+      cause,
     } satisfies Every<PutObjectRequest>),
     requests.putObjectToWire,
     requests.putObjectFromWire,
@@ -241,6 +282,7 @@ const REQUEST_ROWS: readonly Row[] = [
       isNoncurrent: bool,
       condition,
       seq: maybe(u64),
+      cause,
     } satisfies Every<DeleteObjectRequest>),
     requests.deleteObjectToWire,
     requests.deleteObjectFromWire,
@@ -260,6 +302,7 @@ const REQUEST_ROWS: readonly Row[] = [
       change,
       bypassesGovernance: bool,
       id: maybe(versionId),
+      cause,
     } satisfies Every<ChangeObjectRequest>),
     requests.changeObjectToWire,
     requests.changeObjectFromWire,
@@ -292,9 +335,55 @@ const REQUEST_ROWS: readonly Row[] = [
       checksum: maybe(checksum),
       recordFileId: maybe(fileIdText),
       condition,
+      cause,
     } satisfies Every<CompleteUploadRequest>),
     uploads.completeUploadToWire,
     uploads.completeUploadFromWire,
+  ),
+]
+
+const EVENT_ROWS: readonly Row[] = [
+  row('EventCause', eventCause, events.causeToWire, events.causeFromWire),
+  row(
+    'EventLane',
+    lane,
+    (value) => ({ ...value }),
+    (wire: events.WireLane) => events.laneFromWire(wire),
+  ),
+  row(
+    'ClaimEventsRequest',
+    fc.record({
+      claimant: someText,
+      targets: fc.array(text, { maxLength: 3 }),
+    } satisfies Every<ClaimEventsRequest>),
+    (request) => ({ ...request }),
+    events.claimEventsFromWire,
+  ),
+  row(
+    'ClaimedEvents',
+    fc.record({
+      lanes: fc.array(lane, { maxLength: 3 }),
+      unclaimed: fc.array(lane, { maxLength: 3 }),
+    } satisfies Every<ClaimedEvents>),
+    events.claimedToWire,
+    events.claimedFromWire,
+  ),
+  row(
+    'ListEventsRequest',
+    fc.record({ lane, limit } satisfies Every<ListEventsRequest>),
+    (request) => ({ ...request }),
+    events.listEventsFromWire,
+  ),
+  row('EventList', fc.array(event, { maxLength: 3 }), events.eventsToWire, events.eventsFromWire),
+  row(
+    'RemoveEventsRequest',
+    fc.record({
+      lane,
+      ids: fc.array(eventIdText, { maxLength: 3 }),
+      outcome: fc.constantFrom('delivered' as const, 'givenUp' as const),
+    } satisfies Every<RemoveEventsRequest>),
+    (request) => ({ ...request }),
+    events.removeEventsFromWire,
   ),
 ]
 
@@ -382,6 +471,7 @@ export const NAMESPACE_ROWS: readonly Row[] = [
   row('Upload', anUpload, records.uploadToWire, records.uploadFromWire),
   row('UploadedPart', aPart, records.partToWire, records.partFromWire),
   ...REQUEST_ROWS,
+  ...EVENT_ROWS,
   ...PAGE_ROWS,
 ]
 
@@ -411,9 +501,13 @@ export const PLAIN_NAMESPACE: Readonly<Record<string, readonly string[]>> = {
   CompletedPart: ['partNumber', 'fileId'],
   AbortUploadRequest: ['upload'],
   AbortUploadResponse: [],
+  Event: ['id', 'row'],
+  RemoveEventsResponse: [],
   UploadCursor: ['after', 'afterUploadId'],
 }
 
+const CAUSE = { kind: 'ObjectRemoved', requesterId: '', sourceAddress: '', requestId: '' }
+const LANE = { target: 'a', bucketId: 1 }
 const REF = { name: 'photos', id: 1 }
 const KEY = { bucket: REF, key: 'a' }
 const LISTING = { bucket: REF, prefix: '', delimiter: '', after: '', limit: 1 }
@@ -537,6 +631,46 @@ export const HOSTILE_NAMESPACE: readonly [string, ErrorCode, () => unknown][] = 
     'an upload with the ETag of 10,001 parts',
     'REQUEST_INVALID',
     () => uploads.completeUploadFromWire({ ...COMPLETE, etag: `${'0'.repeat(32)}-10001` }),
+  ],
+  [
+    'a cause nobody knows',
+    'REQUEST_INVALID',
+    () => events.causeFromWire({ ...CAUSE, kind: 'ObjectEaten' }),
+  ],
+  ['a lane that is missing', 'REQUEST_INVALID', () => events.laneFromWire(null)],
+  [
+    'a lane of the bucket 0',
+    'REQUEST_INVALID',
+    () => events.laneFromWire({ ...LANE, bucketId: 0 }),
+  ],
+  ['a lane to nowhere', 'REQUEST_INVALID', () => events.laneFromWire({ ...LANE, target: '' })],
+  [
+    'a claim of nobody',
+    'REQUEST_INVALID',
+    () => events.claimEventsFromWire({ claimant: '', targets: [] }),
+  ],
+  [
+    '65 events to be removed',
+    'REQUEST_INVALID',
+    () => {
+      const ids = Array.from({ length: 65 }, () => '0123456789abcd')
+      return events.removeEventsFromWire({ lane: LANE, ids, outcome: 'delivered' })
+    },
+  ],
+  [
+    'an event by an id that is none',
+    'REQUEST_INVALID',
+    () => events.removeEventsFromWire({ lane: LANE, ids: ['0'], outcome: 'delivered' }),
+  ],
+  [
+    'an event of which nothing became',
+    'REQUEST_INVALID',
+    () => events.removeEventsFromWire({ lane: LANE, ids: [], outcome: '' }),
+  ],
+  [
+    'an event whose row is none',
+    'METADATA_CORRUPT',
+    () => events.eventsFromWire({ events: [{ id: '0123456789abcd', row: Buffer.of(1) }] }),
   ],
   [
     'a checksum by an algorithm nobody knows',

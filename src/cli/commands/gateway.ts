@@ -39,7 +39,7 @@ async function runGateway(context: CliContext, flags: GatewayFlags): Promise<num
   const { disk, clock, random } = context
   const logger = openDaemonLogger(context, flags)
   const masters = masterAddresses(flags)
-  const settings = readS3Settings(flags, flags.ip)
+  const settings = readS3Settings(disk, flags, flags.ip)
   if (settings === undefined) {
     throw new StoreError('CONFIG_INVALID', '--s3-port off leaves a gateway nothing to do')
   }

@@ -2,7 +2,8 @@ import type { Command } from 'commander'
 import { quote, StoreError } from '../../base/store-error.ts'
 import { formatBytes, MIB } from '../../base/units.ts'
 import type { NamespaceReport } from '../../gateway/namespace-check.ts'
-import type { OrphanReport, SeenOrphans } from '../../gateway/orphan-collector.ts'
+import type { OrphanReport } from '../../gateway/orphan-collector.ts'
+import { isSeen, type SeenOrphans } from '../../gateway/orphan-ledger.ts'
 import { readFile, replaceFile } from '../../runtime/disk.ts'
 import { addClusterOptions, type ClusterFlags } from '../cluster-options.ts'
 import type { CliContext } from '../context.ts'
@@ -22,6 +23,7 @@ interface OrphanFlags extends ClusterFlags {
   readonly minAge: string
   readonly dryRun?: boolean
   readonly force?: boolean
+  readonly afterRestore?: boolean
   readonly json?: boolean
 }
 
@@ -66,6 +68,7 @@ export function registerNamespace(
     .option('--min-age <time>', 'younger ones stay; 1h at least', '24h')
     .option('--dry-run', 'say what would be deleted')
     .option('--force', 'however many there are, and however old the rows are')
+    .option('--after-restore', 'the rows came from a backup and stay: nothing is deleted this time')
     .option('--json', 'one JSON object')
   addClusterOptions(collect).action(async (flags: OrphanFlags) => {
     finish(await collectAll(context, flags))
@@ -121,7 +124,8 @@ async function collectAll(context: CliContext, flags: OrphanFlags): Promise<numb
   const { openNeedleAccess } = await import('../needle-access.ts')
   const { collectOrphans } = await import('../../gateway/orphan-collector.ts')
   await using access = await openNeedleAccess(context, flags)
-  const options = { minAgeMs, seen, isDryRun, isForced: flags.force === true }
+  const [isForced, isRestored] = [flags.force === true, flags.afterRestore === true]
+  const options = { minAgeMs, seen, isDryRun, isForced, isRestored }
   const report = await collectOrphans(access, options, signal)
   if (!isDryRun) {
     await replaceFile(disk, flags.state, Buffer.from(`${JSON.stringify(report.seen)}\n`))
@@ -154,12 +158,7 @@ async function readSeen({ disk }: CliContext, path: string): Promise<SeenOrphans
   } catch (cause) {
     throw new StoreError('CONFIG_INVALID', `--state ${quote(path)} is no JSON`, { cause })
   }
-  const isSound =
-    typeof value === 'object' &&
-    value !== null &&
-    !Array.isArray(value) &&
-    Object.values(value).every((atMs) => Number.isSafeInteger(atMs))
-  if (isSound) return value as SeenOrphans
+  if (isSeen(value)) return value
   throw new StoreError('CONFIG_INVALID', `--state ${quote(path)} is no list of orphans`)
 }
 

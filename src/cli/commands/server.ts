@@ -97,7 +97,7 @@ async function serve(context: CliContext, flags: ServerFlags): Promise<number> {
     repair: readRepairSettings(flags),
     erasure: readErasureSettings(flags),
     ...readRootKeySettings(flags),
-    s3: readS3Settings(flags, flags.ip),
+    s3: readS3Settings(context.disk, flags, flags.ip),
     isStandby: flags.standby === true,
     tls: await readTlsKeys(context.disk, flags),
     logger,

@@ -22,12 +22,15 @@ interface KeyFlags extends UserFlags {
   readonly secretKey?: string
 }
 
-/** Runs one command line against the users of a cluster. */
-type Run = (
-  context: CliContext,
-  flags: ClusterFlags,
-  use: (users: UsersApi) => Promise<void>,
-) => Promise<void>
+/** What a command does with the users of a cluster, and the lines that are its result. */
+type Work<Flags> = (
+  users: UsersApi,
+  args: readonly string[],
+  flags: Flags,
+) => Promise<readonly string[]>
+
+/** Gives a command the options of a cluster, and `Work` to do in it. */
+type Define = <Flags extends ClusterFlags>(command: Command, work: Work<Flags>) => void
 
 /** Well above what a master takes: it says what is too long. */
 const POLICY_FILE_MAX_BYTES = 64 * KIB
@@ -39,23 +42,35 @@ export function registerUser(
   context: CliContext,
   finish: (exitCode: number) => void,
 ): void {
-  const run: Run = async (...args) => {
-    await useUsers(...args)
-    finish(EXIT.done)
+  const define: Define = (command, work) => {
+    addClusterOptions(command).action(async () => {
+      await runCommand(context, command, work)
+      finish(EXIT.done)
+    })
   }
   const user = program.command('user').description('Users of S3, their policies and access keys.')
-  registerAdd(user, context, run)
-  registerQueries(user, context, run)
+  defineUsers(user, context, define)
   const policy = user.command('policy').description('What a user may do.')
-  registerPolicies(policy, context, run)
+  definePolicies(policy, context, define)
   const key = user.command('key').description('Access keys: what requests are signed with.')
-  registerNewKey(key, context, run)
-  registerKeys(key, context, run)
+  defineNewKey(key, context, define)
+  defineKeys(key, context, define)
 }
 
-function registerAdd(user: Command, context: CliContext, run: Run): void {
-  const { out, disk, signal } = context
-  const command = user
+async function runCommand<Flags extends ClusterFlags>(
+  context: CliContext,
+  command: Command,
+  work: Work<Flags>,
+): Promise<void> {
+  const flags = command.opts<Flags>()
+  const { openUserAccess } = await import('../user-access.ts')
+  await using users = await openUserAccess(context, flags)
+  for (const line of await work(users, command.args, flags)) await context.out.line(line)
+}
+
+function defineUsers(user: Command, context: CliContext, define: Define): void {
+  const { disk, signal } = context
+  const add = user
     .command('add')
     .description('Make a user with one access key, and show it.')
     .argument('<name>', 'letters, digits and _.@+=,-')
@@ -63,82 +78,63 @@ function registerAdd(user: Command, context: CliContext, run: Run): void {
     .option('--email <address>', 'by which others can grant it something')
     .option('--policy-file <file>', 'what it may do, as JSON')
     .option('--json', 'one JSON object')
-  addClusterOptions(command).action(async (name: string, flags: AddFlags) => {
+  define<AddFlags>(add, async (users, [name = ''], flags) => {
     const { displayName, email, policyFile, json } = flags
     const policy = policyFile === undefined ? undefined : await readPolicy(disk, policyFile)
-    await run(context, flags, async (users) => {
-      const added = await users.add({ name, displayName, email, policy }, signal)
-      const key = await users.addKey({ userName: name }, signal)
-      if (json !== true) return await showNewKey(context, key, added)
-      const { accessKeyId, secret } = key
-      await out.line(JSON.stringify({ ...added, accessKeyId, secretAccessKey: secret }))
-    })
+    const added = await users.add({ name, displayName, email, policy }, signal)
+    const made = await users.addKey({ userName: name }, signal)
+    const { accessKeyId, secret } = made
+    if (json === true) return [toJson({ ...added, accessKeyId, secretAccessKey: secret })]
+    await showNewKey(context, made, added)
+    return []
   })
-}
-
-function registerQueries(user: Command, context: CliContext, run: Run): void {
-  const { out, signal } = context
   const list = user.command('list').description('List the users.').option('--json', JSON_LINES)
-  addClusterOptions(list).action(async (flags: UserFlags) => {
-    await run(context, flags, async (users) => {
-      const found = await users.list(signal)
-      const lines = flags.json === true ? found.map(toJson) : userTable(found)
-      for (const line of lines) await out.line(line)
-    })
+  define<UserFlags>(list, async (users, _, { json }) => {
+    const found = await users.list(signal)
+    return json === true ? found.map(toJson) : userTable(found)
   })
   const show = user
     .command('show')
     .description('Show a user with its policy and keys, without their secrets.')
     .argument('<name>', 'a user')
     .option('--json', 'one JSON object')
-  addClusterOptions(show).action(async (name: string, flags: UserFlags) => {
-    await run(context, flags, async (users) => {
-      const found = await users.get(name, signal)
-      const keys = await users.listKeys(name, signal)
-      const lines = flags.json === true ? [toJson({ ...found, keys })] : userLines(found, keys)
-      for (const line of lines) await out.line(line)
-    })
+  define<UserFlags>(show, async (users, [name = ''], { json }) => {
+    const found = await users.get(name, signal)
+    const keys = await users.listKeys(name, signal)
+    return json === true ? [toJson({ ...found, keys })] : userLines(found, keys)
   })
   const remove = user
     .command('rm')
     .description('Delete a user and its keys; what it owns stays.')
     .argument('<name>', 'a user')
-  addClusterOptions(remove).action(async (name: string, flags: ClusterFlags) => {
-    await run(context, flags, async (users) => {
-      await users.remove(name, signal)
-      await out.line(`deleted user ${name}`)
-    })
+  define(remove, async (users, [name = '']) => {
+    await users.remove(name, signal)
+    return [`deleted user ${name}`]
   })
 }
 
-function registerPolicies(policy: Command, context: CliContext, run: Run): void {
-  const { out, disk, signal } = context
+function definePolicies(policy: Command, { disk, signal }: CliContext, define: Define): void {
   const set = policy
     .command('set')
     .description('Give a user another policy.')
     .argument('<name>', 'a user')
     .argument('<file>', 'what it may do, as JSON')
-  addClusterOptions(set).action(async (name: string, file: string, flags: ClusterFlags) => {
-    const text = await readPolicy(disk, file)
-    await run(context, flags, async (users) => {
-      await users.setPolicy(name, text, signal)
-      await out.line(`${name}: another policy from now on`)
-    })
+  define(set, async (users, [name = '', file = '']) => {
+    await users.setPolicy(name, await readPolicy(disk, file), signal)
+    return [`${name}: another policy from now on`]
   })
   const remove = policy
     .command('rm')
     .description('Take the policy of a user away.')
     .argument('<name>', 'a user')
-  addClusterOptions(remove).action(async (name: string, flags: ClusterFlags) => {
-    await run(context, flags, async (users) => {
-      await users.setPolicy(name, undefined, signal)
-      await out.line(`${name}: no policy from now on`)
-    })
+  define(remove, async (users, [name = '']) => {
+    await users.setPolicy(name, undefined, signal)
+    return [`${name}: no policy from now on`]
   })
 }
 
-function registerNewKey(key: Command, context: CliContext, run: Run): void {
-  const { out, signal } = context
+function defineNewKey(key: Command, context: CliContext, define: Define): void {
+  const { signal } = context
   const add = key
     .command('add')
     .description('Give a user one more access key, and show it.')
@@ -146,59 +142,44 @@ function registerNewKey(key: Command, context: CliContext, run: Run): void {
     .option('--access-key <id>', 'this one; a random one unless given')
     .option('--secret-key <secret>', 'its secret; a random one unless given')
     .option('--json', 'one JSON object')
-  addClusterOptions(add).action(async (userName: string, flags: KeyFlags) => {
+  define<KeyFlags>(add, async (users, [userName = ''], flags) => {
     const { accessKey: accessKeyId, secretKey, json } = flags
-    await run(context, flags, async (users) => {
-      const made = await users.addKey({ userName, accessKeyId, secret: secretKey }, signal)
-      if (json !== true) return await showNewKey(context, made)
-      const { secret, ...view } = made
-      await out.line(toJson({ ...view, secretAccessKey: secret }))
-    })
+    const made = await users.addKey({ userName, accessKeyId, secret: secretKey }, signal)
+    const { secret, ...view } = made
+    if (json === true) return [toJson({ ...view, secretAccessKey: secret })]
+    await showNewKey(context, made)
+    return []
   })
 }
 
-function registerKeys(key: Command, context: CliContext, run: Run): void {
-  const { out, signal } = context
+function defineKeys(key: Command, { signal }: CliContext, define: Define): void {
   const list = key
     .command('list')
     .description('List the access keys of a user, without their secrets.')
     .argument('<name>', 'a user')
     .option('--json', JSON_LINES)
-  addClusterOptions(list).action(async (name: string, flags: UserFlags) => {
-    await run(context, flags, async (users) => {
-      const keys = await users.listKeys(name, signal)
-      const lines = flags.json === true ? keys.map(toJson) : keyTable(keys)
-      for (const line of lines) await out.line(line)
-    })
+  define<UserFlags>(list, async (users, [name = ''], { json }) => {
+    const keys = await users.listKeys(name, signal)
+    return json === true ? keys.map(toJson) : keyTable(keys)
   })
   const remove = key
     .command('rm')
     .description('Delete an access key.')
     .argument('<access-key>', 'its id')
-  addClusterOptions(remove).action(async (id: string, flags: ClusterFlags) => {
-    await run(context, flags, async (users) => {
-      await users.removeKey(id, signal)
-      await out.line(`deleted access key ${id}`)
-    })
+  define(remove, async (users, [id = '']) => {
+    await users.removeKey(id, signal)
+    return [`deleted access key ${id}`]
   })
   for (const [name, description] of [
     ['disable', 'Switch an access key off: requests signed with it are refused.'],
     ['enable', 'Switch an access key on again.'],
   ] as const) {
     const command = key.command(name).description(description).argument('<access-key>', 'its id')
-    addClusterOptions(command).action(async (id: string, flags: ClusterFlags) => {
-      await run(context, flags, async (users) => {
-        await users.setKeyEnabled(id, name === 'enable', signal)
-        await out.line(`${id}: ${name}d from now on`)
-      })
+    define(command, async (users, [id = '']) => {
+      await users.setKeyEnabled(id, name === 'enable', signal)
+      return [`${id}: ${name}d from now on`]
     })
   }
-}
-
-const useUsers: Run = async (context, flags, use) => {
-  const { openUserAccess } = await import('../user-access.ts')
-  await using users = await openUserAccess(context, flags)
-  await use(users)
 }
 
 async function readPolicy(disk: CliContext['disk'], path: string): Promise<string> {

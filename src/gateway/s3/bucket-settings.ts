@@ -3,6 +3,7 @@
  * `documents/`, judged by `access/` and by the lifecycle, and stored as JSON by the namespace.
  */
 
+import type { EventRule } from '../../namespace/event-rules.ts'
 import type { RetentionMode, Tag } from '../../namespace/object-version.ts'
 
 export {
@@ -128,12 +129,16 @@ export interface LifecycleRule {
   readonly abortUploadsAfterDays: number | undefined
 }
 
-export interface NotificationTarget {
-  readonly id: string
-  /** Like `arn:hayloft:webhook:::name`; which URL it stands for is a setting of the gateway. */
-  readonly arn: string
-  /** Like `s3:ObjectCreated:*`. */
-  readonly events: readonly string[]
-  readonly prefix: string
-  readonly suffix: string
+export const NOTIFICATION_KINDS = [
+  'TopicConfiguration',
+  'QueueConfiguration',
+  'CloudFunctionConfiguration',
+] as const
+/** The elements of targets; to us they mean the same. */
+export type NotificationKind = (typeof NOTIFICATION_KINDS)[number]
+
+/** `arn` is like `arn:hayloft:sqs::name:webhook`; its URL is a setting of the gateway. */
+export interface NotificationTarget extends EventRule {
+  /** Undefined: the kind that the ARN is of. */
+  readonly kind?: NotificationKind | undefined
 }

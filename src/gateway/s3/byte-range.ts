@@ -1,3 +1,4 @@
+import { invalidArgument } from './invalid-argument.ts'
 import { S3Error } from './s3-error.ts'
 
 /** Bytes `start` up to, but without, `end`. */
@@ -35,8 +36,7 @@ export function parseCopyRange(header: string, sizeBytes: number): ByteRange {
   const end = Number(last) + 1
   if (first === undefined || end <= start) {
     const message = 'The x-amz-copy-source-range value must be of the form bytes=first-last'
-    const fields = { ArgumentName: 'x-amz-copy-source-range', ArgumentValue: header.slice(0, 100) }
-    throw new S3Error('InvalidArgument', message, { fields })
+    throw invalidArgument(message, 'x-amz-copy-source-range', header)
   }
   if (end <= sizeBytes) return { start, end }
   const message = `Range specified is not valid for source object of size: ${sizeBytes}`

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache'
-import type { User, UsersApi } from '../../net/users-api.ts'
+import type { User } from '../../base/user.ts'
+import type { UsersApi } from '../../net/users-api.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { UserDirectory } from './access/acl.ts'
 import type { Owner } from './bucket-settings.ts'

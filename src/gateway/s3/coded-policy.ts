@@ -1,7 +1,9 @@
 import { type ErasureScheme, parseErasureScheme } from '../../base/erasure-scheme.ts'
+import type { VolumeId } from '../../base/ids.ts'
 import { StoreError } from '../../base/store-error.ts'
 import type { MasterApi } from '../../net/master-api.ts'
 import type { Clock } from '../../runtime/clock.ts'
+import { COPIED_COLLECTION } from './stored-bytes.ts'
 
 export interface CodedPolicyParts {
   readonly master: Pick<MasterApi, 'topology'>
@@ -22,7 +24,7 @@ const FRESH_MS = 10_000
 /**
  * How erasure-coded storage classes are stored: by the given policy while there are servers enough
  * for its shards. A smaller cluster keeps copies of what is written into such a class; it stays in
- * the class.
+ * the class, and lifecycle passes give it shards once there are servers enough.
  */
 export class CodedPolicy {
   readonly #parts: CodedPolicyParts
@@ -36,6 +38,15 @@ export class CodedPolicy {
     this.#parts = parts
     this.#policy = policy
     this.#shardCount = dataShards + parityShards
+  }
+
+  /** Volumes whose files are copies, of every class. */
+  async copiedVolumes(): Promise<ReadonlySet<VolumeId>> {
+    const { closing, master } = this.#parts
+    const { nodes } = await master.topology(closing)
+    const reports = nodes.flatMap(({ volumes }) => volumes)
+    const copied = reports.filter(({ collection }) => collection === COPIED_COLLECTION)
+    return new Set(copied.map(({ volumeId }) => volumeId))
   }
 
   /** Undefined: copies. */

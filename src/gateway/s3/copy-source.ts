@@ -1,4 +1,6 @@
-import { S3Error } from './s3-error.ts'
+import { invalidArgument } from './invalid-argument.ts'
+import { checkKey } from './object-key.ts'
+import type { S3Error } from './s3-error.ts'
 
 export interface CopySource {
   readonly bucket: string
@@ -10,7 +12,7 @@ export interface CopySource {
  * Of `x-amz-copy-source`: `/bucket/key?versionId=…`, percent-encoded once; the first slash may be
  * missing. What was decoded is what is asked about and what is read: nothing is resolved.
  *
- * @throws {S3Error} InvalidArgument
+ * @throws {S3Error} InvalidArgument, KeyTooLongError
  */
 export function parseCopySource(header: string): CopySource {
   const at = header.lastIndexOf('?versionId=')
@@ -21,6 +23,7 @@ export function parseCopySource(header: string): CopySource {
   const bucket = decoded.slice(0, slash)
   const key = decoded.slice(slash + 1)
   if (slash <= 0 || key === '') throw invalid(header)
+  checkKey(key)
   return { bucket, key, versionId }
 }
 
@@ -34,7 +37,6 @@ function decode(text: string, header: string): string {
 }
 
 function invalid(header: string): S3Error {
-  const fields = { ArgumentName: 'x-amz-copy-source', ArgumentValue: header.slice(0, 100) }
   const message = 'Copy Source must mention the source bucket and key: sourcebucket/sourcekey'
-  return new S3Error('InvalidArgument', message, { fields })
+  return invalidArgument(message, 'x-amz-copy-source', header)
 }

@@ -1,18 +1,27 @@
+import { parseFileId } from '../../base/file-id.ts'
+import type { VolumeId } from '../../base/ids.ts'
 import { type ErrorCode, isStoreError } from '../../base/store-error.ts'
 import type { Bucket } from '../../namespace/bucket-record.ts'
 import type { ListedVersion } from '../../namespace/namespace-api.ts'
-import { publicVersionId } from '../../namespace/object-version.ts'
+import {
+  isCodedClass,
+  type ObjectVersion,
+  publicVersionId,
+} from '../../namespace/object-version.ts'
 import type { Upload } from '../../namespace/upload-record.ts'
 import { mapBounded } from '../../runtime/map-bounded.ts'
 import type { Random } from '../../runtime/random.ts'
 import { isUploadExpired, type LifecycleAction, lifecycleActionFor } from './access/lifecycle.ts'
 import type { LifecycleRule } from './bucket-settings.ts'
 import { BucketView } from './bucket-view.ts'
+import { ownCauseOf } from './events/event-cause.ts'
 import { prefixOfRules, VersionWalk, type WalkedVersion } from './lifecycle-walk.ts'
 import { type MoveParts, moveVersion } from './move-version.ts'
 
 export interface LifecycleRunnerParts extends MoveParts {
   readonly random: Random
+  /** Volumes whose files are copies. */
+  readonly copiedVolumes: () => Promise<ReadonlySet<VolumeId>>
 }
 
 export interface LifecycleRunnerConfig {
@@ -31,6 +40,8 @@ export interface LifecycleCounts {
   deletedVersions: number
   deletedMarkers: number
   transitioned: number
+  /** Of a coded class, but kept as copies until now. */
+  recoded: number
   abortedUploads: number
   /** Due to be deleted, but kept by a lock. */
   locked: number
@@ -49,7 +60,7 @@ interface RuledBucket {
   readonly rules: readonly LifecycleRule[]
 }
 
-/** A pass for each hour of a day. */
+/** A pass for each hour of a day; one of them looks for what is to be recoded. */
 const PASSES_A_DAY = 24
 const PERIOD_MS_MIN = 1000
 /** Several gateways that start together do not all begin at once. */
@@ -73,11 +84,13 @@ const OVERTAKEN: readonly ErrorCode[] = [
 const NO_ROOM: readonly ErrorCode[] = ['PLACEMENT_IMPOSSIBLE', 'NO_WRITABLE_VOLUME']
 
 /**
- * Does what lifecycle rules say, in passes over all buckets that have some.
+ * Does what lifecycle rules say, in passes over all buckets that have some. The first pass, and
+ * then one a day, also gives shards to versions of coded classes that were stored as copies because
+ * there were too few servers.
  *
- * - Nothing is remembered between passes. Each change is conditional on what was looked at, and
- *   does no harm when it is repeated: there may be any number of these, and each may end at any
- *   time.
+ * - Nothing but their number is remembered between passes. Each change is conditional on what was
+ *   looked at, and does no harm when it is repeated: there may be any number of these, and each may
+ *   end at any time.
  * - A page of a listing is all it holds. Between two pages it rests as long as the first one took.
  * - Rules are read anew for every page: what is taken out of them is not done any more.
  * - One thing that fails holds up nothing else; the next pass tries it again.
@@ -87,6 +100,7 @@ export class LifecycleRunner implements AsyncDisposable {
   readonly #dayMs: number
   readonly #closing = new AbortController()
   #running: Promise<void> | undefined
+  #passCount = 0
 
   constructor(parts: LifecycleRunnerParts, { dayMs }: LifecycleRunnerConfig) {
     this.#parts = parts
@@ -105,7 +119,9 @@ export class LifecycleRunner implements AsyncDisposable {
   /** @throws {StoreError} CANCELLED, and those of `NamespaceApi.listBuckets`. */
   async pass(signal: AbortSignal): Promise<LifecycleCounts> {
     const pass = new LifecyclePass(this.#parts, this.#dayMs, signal)
+    const isRecoding = this.#passCount++ % PASSES_A_DAY === 0
     await pass.run()
+    if (isRecoding) await pass.recode()
     return pass.counts
   }
 
@@ -121,7 +137,7 @@ export class LifecycleRunner implements AsyncDisposable {
         try {
           const counts = await this.pass(signal)
           const tookMs = Math.round(clock.monotonicMs() - startedAtMs)
-          const level = counts.buckets > 0 ? 'info' : 'debug'
+          const level = counts.buckets + counts.recoded > 0 ? 'info' : 'debug'
           logger[level]('s3.lifecycle_pass', { ...counts, tookMs })
         } catch (error) {
           if (signal.aborted) return
@@ -145,6 +161,7 @@ class LifecyclePass {
     deletedVersions: 0,
     deletedMarkers: 0,
     transitioned: 0,
+    recoded: 0,
     abortedUploads: 0,
     locked: 0,
     waiting: 0,
@@ -162,11 +179,22 @@ class LifecyclePass {
   }
 
   async run(): Promise<void> {
+    await this.#eachBucket((bucket) => this.#visit(bucket))
+  }
+
+  /** Looks at every version there is, unless there are no copies at all, or no servers to code. */
+  async recode(): Promise<void> {
+    if ((await this.#parts.codedPolicy()) === undefined) return
+    const copied = await this.#parts.copiedVolumes()
+    if (copied.size > 0) await this.#eachBucket((bucket) => this.#recodeIn(bucket, copied))
+  }
+
+  async #eachBucket(visit: (bucket: Bucket) => Promise<void>): Promise<void> {
     const { namespace } = this.#parts
     for (let after = ''; ; ) {
       const request = { ownerId: undefined, prefix: '', after, limit: BUCKETS_PER_PAGE }
       const buckets = await namespace.listBuckets(request, this.#signal)
-      for (const bucket of buckets) await this.#guard({ bucket }, () => this.#visit(bucket))
+      for (const bucket of buckets) await this.#guard({ bucket }, () => visit(bucket))
       const last = buckets.at(-1)
       if (last === undefined || buckets.length < BUCKETS_PER_PAGE) return
       after = last.name
@@ -229,6 +257,31 @@ class LifecyclePass {
     } while (from !== undefined)
   }
 
+  async #recodeIn(bucket: Bucket, copied: ReadonlySet<VolumeId>): Promise<void> {
+    const { namespace } = this.#parts
+    let from: { after: string; afterVersionId: string | undefined } | undefined
+    do {
+      const rest = this.#restAfterPage()
+      const { after = '', afterVersionId } = from ?? {}
+      const where = { bucket, prefix: '', delimiter: '', after, afterVersionId }
+      const page = await namespace.listVersions(
+        { ...where, limit: VERSIONS_PER_PAGE },
+        this.#signal,
+      )
+      for (const { key, version } of page.versions) {
+        if (!isToBeRecoded(version, copied)) continue
+        const { storageClass } = version
+        const target = { bucket, key, version, storageClass, isCopied: true }
+        await this.#guard({ bucket, key, versionId: publicVersionId(version) }, async () => {
+          const outcome = await moveVersion(this.#parts, target, this.#signal)
+          this.counts[outcome === 'moved' ? 'recoded' : outcome]++
+        })
+      }
+      from = page.next
+      if (from !== undefined) await rest()
+    } while (from !== undefined)
+  }
+
   /** Undefined: it is gone, or has no rules any more. */
   async #ruledNow({ id, name }: Bucket): Promise<RuledBucket | undefined> {
     const bucket = await this.#parts.namespace.findBucket(name, this.#signal)
@@ -260,7 +313,9 @@ class LifecyclePass {
       if (typeof action === 'string') return await this.#remove(bucket, action, listed)
       // A marker has nothing to be moved.
       if (listed.version.isMarker) return
-      const target = { bucket, key, version: listed.version, storageClass: action.transition }
+      const cause = ownCauseOf(bucket, 'LifecycleTransition', this.#parts.random)
+      const { transition: storageClass } = action
+      const target = { bucket, key, version: listed.version, storageClass, cause }
       const outcome = await moveVersion(this.#parts, target, this.#signal)
       this.counts[outcome === 'moved' ? 'transitioned' : outcome]++
     })
@@ -273,7 +328,8 @@ class LifecyclePass {
     { key, version }: ListedVersion,
   ): Promise<void> {
     const { namespace } = this.#parts
-    const wanted = { bucket, key, seq: version.seq }
+    const cause = ownCauseOf(bucket, 'LifecycleExpiration', this.#parts.random)
+    const wanted = { bucket, key, seq: version.seq, cause }
     if (action === 'expire') {
       await namespace.deleteObject(wanted, this.#signal)
       this.counts.expired++
@@ -318,6 +374,17 @@ class LifecyclePass {
       await clock.sleep(Math.min(Math.max(tookMs, REST_MS_MIN), REST_MS_MAX), this.#signal)
     }
   }
+}
+
+/** Parts without bytes have no shards. */
+function isToBeRecoded(
+  { isMarker, parts, storageClass }: ObjectVersion,
+  copied: ReadonlySet<VolumeId>,
+): boolean {
+  if (isMarker || !isCodedClass(storageClass)) return false
+  return parts.some(
+    ({ fileId, sizeBytes }) => sizeBytes > 0 && copied.has(parseFileId(fileId).volumeId),
+  )
 }
 
 function enabledRules(bucket: Bucket): readonly LifecycleRule[] {

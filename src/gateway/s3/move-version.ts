@@ -1,5 +1,6 @@
 import { StoreError } from '../../base/store-error.ts'
 import type { HayloftClient } from '../../client/hayloft-client.ts'
+import type { EventCause } from '../../namespace/event-record.ts'
 import type { BucketRef, NamespaceApi } from '../../namespace/namespace-api.ts'
 import {
   movedPairs,
@@ -8,6 +9,7 @@ import {
   versionPairs,
 } from '../../namespace/needle-pairs.ts'
 import {
+  isCodedClass,
   type ObjectVersion,
   publicVersionId,
   type StorageClass,
@@ -37,16 +39,19 @@ export interface MoveTarget {
   /** As it was listed. */
   readonly version: ObjectVersion
   readonly storageClass: StorageClass
+  /** It lies in copies, whatever its class: they were made when there were too few servers. */
+  readonly isCopied?: boolean
+  readonly cause?: EventCause | undefined
 }
 
 /** `waiting`: for more servers. `overtaken`: the version is gone, or was moved by somebody else. */
 export type MoveOutcome = 'moved' | 'waiting' | 'overtaken'
 
 /**
- * Gives a version a colder storage class. From STANDARD its bytes are copied into the coded policy,
- * compared with the checksums they were stored with, and the copy is read back and compared before
- * the version is told to lie there; the old files are deleted by the namespace. Between two coded
- * classes the bytes stay where they are.
+ * Gives a version a colder storage class, or its own where it is to be. What lies in copies and is
+ * to be coded is copied into the coded policy, compared with the checksums it was stored with, and
+ * read back and compared before the version is told to lie there; the old files are deleted by the
+ * namespace. Between two coded classes, or two that are not, the bytes stay where they are.
  *
  * Readers find the whole object at every moment. A process that dies on the way leaves the version
  * as it was, and files that nothing names. Of two that move the same version one succeeds.
@@ -60,29 +65,39 @@ export async function moveVersion(
   signal: AbortSignal,
 ): Promise<MoveOutcome> {
   const { bucket, key, version, storageClass } = target
-  const policy = await parts.codedPolicy()
-  if (policy === undefined) return 'waiting'
+  const isCopied = target.isCopied ?? !isCodedClass(version.storageClass)
+  const isRecoded = isCopied && isCodedClass(storageClass)
+  const policy = isRecoded ? await parts.codedPolicy() : undefined
+  if (isRecoded && policy === undefined) return 'waiting'
   const place = { bucket, key, versionId: publicVersionId(version) }
   // Looked at again: another gateway may just have done it, and copies cost more than a look.
   const present = await parts.namespace.findObject(place, signal)
-  if (present?.id !== version.id || present.storageClass !== version.storageClass) {
-    return 'overtaken'
-  }
-  const isCopied = present.storageClass === 'STANDARD'
-  const copies = isCopied ? await copyAll(parts, { ...target, policy }, present, signal) : undefined
+  if (present === undefined || !liesAs(present, version)) return 'overtaken'
+  const copies =
+    policy === undefined ? undefined : await copyAll(parts, { ...target, policy }, present, signal)
   const moved = {
     parts: copies ?? present.parts,
     storageClass,
     from: present.parts.map(({ fileId }) => fileId),
   }
   try {
-    await parts.namespace.changeObject({ ...place, id: version.id, change: { moved } }, signal)
+    const change = { ...place, id: version.id, change: { moved }, cause: target.cause }
+    await parts.namespace.changeObject(change, signal)
     return 'moved'
   } catch (error) {
     // Whatever else it is, the change may have happened: then the copies are the object.
     if (isRefused(error)) await dropAll(parts, copies ?? [], present.parts)
     throw error
   }
+}
+
+function liesAs(present: ObjectVersion, { id, parts, storageClass }: ObjectVersion): boolean {
+  return (
+    present.id === id &&
+    present.storageClass === storageClass &&
+    present.parts.length === parts.length &&
+    present.parts.every(({ fileId }, index) => fileId === parts[index]?.fileId)
+  )
 }
 
 interface CopyTarget extends MoveTarget {

@@ -1,9 +1,11 @@
 import type { ObjectAttributes, ObjectVersion } from '../../namespace/object-version.ts'
 import { publicVersionId } from '../../namespace/object-version.ts'
+import { HttpDates } from '../../net/http-date.ts'
 import { effectiveHeaderNames } from './auth/hoisted-headers.ts'
 import { checksumHeaderName } from './body/checksum.ts'
 import { storedContentEncoding } from './body/content-encoding.ts'
 import type { BucketView } from './bucket-view.ts'
+import { invalidArgument } from './invalid-argument.ts'
 import { S3Error } from './s3-error.ts'
 import type { S3Exchange } from './s3-exchange.ts'
 import type { ReplyHeaders } from './s3-reply.ts'
@@ -17,6 +19,7 @@ const KEPT_HEADERS = [
   'expires',
   'x-amz-website-redirect-location',
 ] as const
+const REDIRECT = 'x-amz-website-redirect-location'
 
 const SHOWN_NAMES: Readonly<Record<string, string>> = {
   'cache-control': 'Cache-Control',
@@ -35,7 +38,7 @@ const DEFAULT_TYPE = 'binary/octet-stream'
  * What a request says of the object it writes. Values are Latin-1 characters that stand for bytes,
  * as they came: they are sent back the same way.
  *
- * @throws {S3Error} MetadataTooLarge
+ * @throws {S3Error} MetadataTooLarge, InvalidRedirectLocation
  */
 export function readContentHeaders(
   exchange: S3Exchange,
@@ -46,6 +49,7 @@ export function readContentHeaders(
     const value = name === 'content-encoding' ? storedContentEncoding(text) : text
     if (value !== undefined && value !== '') headers[name] = value
   }
+  checkRedirect(headers[REDIRECT])
   const metadata: [string, string][] = []
   let bytes = 0
   for (const name of effectiveHeaderNames(exchange.request)) {
@@ -65,6 +69,12 @@ export function readContentHeaders(
     headers,
     metadata: Object.fromEntries(metadata),
   }
+}
+
+/** Source: the S3 user guide, "Setting an object redirect". */
+function checkRedirect(location: string | undefined): void {
+  if (location === undefined || /^(?:https?:\/\/|\/)/.test(location)) return
+  throw new S3Error('InvalidRedirectLocation')
 }
 
 /** What GET and HEAD say of a version, apart from its length. */
@@ -127,6 +137,7 @@ const OVERRIDES = [
  */
 export function overriddenHeaders(exchange: S3Exchange): Record<string, string> {
   const headers: Record<string, string> = {}
+  if (exchange.request.query.pairs.length === 0) return headers
   for (const [parameter, name] of OVERRIDES) {
     const value = exchange.query(parameter)
     if (value === undefined) continue
@@ -135,16 +146,17 @@ export function overriddenHeaders(exchange: S3Exchange): Record<string, string> 
       throw new S3Error('InvalidRequest', message)
     }
     if (!isHeaderValue(value)) {
-      const fields = { ArgumentName: parameter, ArgumentValue: '' }
-      throw new S3Error('InvalidArgument', 'This cannot be the value of a header', { fields })
+      throw invalidArgument('This cannot be the value of a header', parameter, '')
     }
     headers[name] = Buffer.from(value, 'utf8').toString('latin1')
   }
   return headers
 }
 
+const dates = new HttpDates()
+
 export function httpDate(timeMs: number): string {
-  return new Date(timeMs).toUTCString()
+  return dates.of(Math.floor(timeMs / 1000))
 }
 
 /** No control character but a tab: a line break would begin a header of the client's own. */

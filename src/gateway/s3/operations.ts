@@ -14,6 +14,7 @@ import * as objects from './handlers/object-documents.ts'
 import { putObject } from './handlers/put-object.ts'
 import { notImplemented, unset, unsetError } from './handlers/unset-settings.ts'
 import * as uploads from './handlers/uploads.ts'
+import { notAForm } from './post-form.ts'
 import { S3Error } from './s3-error.ts'
 import type { S3Exchange } from './s3-exchange.ts'
 import type { S3Reply } from './s3-reply.ts'
@@ -104,20 +105,37 @@ const SUBRESOURCES: ReadonlySet<string> = new Set([
   'metrics',
 ])
 
-/** @throws {S3Error} MethodNotAllowed; NotImplemented: S3 has it, and this gateway has not. */
+/** In the same order, by level and method. */
+const OPERATIONS_OF: ReadonlyMap<string, readonly S3Operation[]> = operationsByPlace()
+
+function operationsByPlace(): Map<string, S3Operation[]> {
+  const byPlace = new Map<string, S3Operation[]>()
+  for (const operation of S3_OPERATIONS) {
+    const place = `${operation.level} ${operation.method}`
+    const before = byPlace.get(place)
+    if (before === undefined) byPlace.set(place, [operation])
+    else before.push(operation)
+  }
+  return byPlace
+}
+
+/**
+ * @throws {S3Error} MethodNotAllowed; NotImplemented: S3 has it, and this gateway has not.
+ * PreconditionFailed: a POST to a bucket, and no form.
+ */
 export function findOperation(request: S3Request): S3Operation {
   const { bucket: bucketName, headers, key, method, query } = request
   const level = bucketName === undefined ? 'service' : key === undefined ? 'bucket' : 'object'
   const named = query.pairs.map(([name]) => name).filter((name) => SUBRESOURCES.has(name))
-  for (const operation of S3_OPERATIONS) {
+  for (const operation of OPERATIONS_OF.get(`${level} ${method}`) ?? []) {
     const { header, parameter } = operation
-    if (operation.level !== level || operation.method !== method) continue
     if (parameter !== undefined && !named.includes(parameter)) continue
     if (header !== undefined && !headers.has(header) && !query.has(header)) continue
     if (parameter === undefined && isForSomethingElse(named, level)) continue
     return operation
   }
   if (named.length > 0 && level !== 'service') throw new S3Error('NotImplemented')
+  if (level === 'bucket' && method === 'POST') throw notAForm()
   throw new S3Error('MethodNotAllowed', undefined, {
     fields: { Method: method, ResourceType: level.toUpperCase() },
   })

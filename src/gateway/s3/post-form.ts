@@ -33,12 +33,7 @@ export function readPostForm(
 ): Promise<PostForm> {
   const type = request.headers.get('content-type') ?? ''
   if (!/^multipart\/form-data\s*;/i.test(type)) {
-    return Promise.reject(
-      new S3Error(
-        'PreconditionFailed',
-        'Bucket POST must be of the enclosure-type multipart/form-data',
-      ),
-    )
+    return Promise.reject(notAForm())
   }
   return new Promise((resolve, reject) => {
     const parser = openParser(type, reject)
@@ -82,6 +77,12 @@ export function readPostForm(
     continueBody(message)
     message.pipe(parser)
   })
+}
+
+/** Of a POST to a bucket that is nothing else. AWS has a code for it, and does not use it. */
+export function notAForm(): S3Error {
+  const fields = { Condition: 'Bucket POST must be of the enclosure-type multipart/form-data' }
+  return new S3Error('PreconditionFailed', undefined, { fields })
 }
 
 function openParser(

@@ -38,6 +38,7 @@ export const S3_ERRORS = {
     'The content of the form does not meet the conditions of its policy.',
   ],
   InvalidRange: [416, 'The requested range is not satisfiable'],
+  InvalidRedirectLocation: [400, 'A redirect must begin with http://, https:// or /.'],
   InvalidRequest: [400, 'Invalid Request'],
   InvalidStorageClass: [400, 'The storage class you specified is not valid.'],
   InvalidTag: [400, 'The tag provided was not a valid tag.'],

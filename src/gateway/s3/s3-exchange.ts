@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import { readBody } from '../../net/http-reply.ts'
 import { type AccessRequest, isAuthorized, type ObjectAccess } from './access/authorize.ts'
 import type { S3Action } from './access/s3-actions.ts'
 import type { Authentication } from './auth/authenticate.ts'
@@ -6,7 +7,7 @@ import { requireNotChunked } from './auth/content-sha256.ts'
 import { effectiveHeader, isPlaceholderChecksum } from './auth/hoisted-headers.ts'
 import type { Identity } from './auth/identity.ts'
 import { readChecksumPlan } from './body/checksum-headers.ts'
-import { ObjectBody, readBodyLengths } from './body/object-body.ts'
+import { type BodyWire, ObjectBody, readBodyLengths } from './body/object-body.ts'
 import { BucketView } from './bucket-view.ts'
 import { requestContext } from './request-context.ts'
 import { S3Error } from './s3-error.ts'
@@ -120,11 +121,14 @@ export class S3Exchange {
   }
 
   /** The body's bytes as they come; asks the client for them if it waits to be asked. */
-  get wire(): AsyncIterable<Buffer> {
+  get wire(): BodyWire {
     const message = this.#message
     this.#continueBody(message)
-    // An error is answered on the same connection: it must outlive the iteration.
-    return { [Symbol.asyncIterator]: () => message.iterator({ destroyOnReturn: false }) }
+    return {
+      whole: (bytesMax) => readBody(message, bytesMax, this.signal),
+      // An error is answered on the same connection: it must outlive the iteration.
+      [Symbol.asyncIterator]: () => message.iterator({ destroyOnReturn: false }),
+    }
   }
 
   /**

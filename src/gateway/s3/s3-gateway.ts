@@ -7,13 +7,17 @@ import {
   HttpServer,
   type RefusalBody,
 } from '../../net/http-server.ts'
+import type { ServerCertificate } from '../../net/tls.ts'
 import type { Random } from '../../runtime/random.ts'
 import { corsHeaders, preflightHeaders } from './access/cors.ts'
 import { authenticate } from './auth/authenticate.ts'
 import { requireNotChunked } from './auth/content-sha256.ts'
 import { BucketView } from './bucket-view.ts'
 import { writeError } from './documents/error-document.ts'
+import { originalClient } from './forwarded.ts'
 import { postObject } from './handlers/post-object.ts'
+import { HealthPage, isHealthRequest } from './health-page.ts'
+import { httpDate } from './object-headers.ts'
 import { checkKey } from './object-key.ts'
 import { findOperation } from './operations.ts'
 import { isS3Error, S3Error } from './s3-error.ts'
@@ -27,6 +31,10 @@ export interface S3GatewayConfig extends S3Config {
   readonly host: string
   /** 0: any that is free. */
   readonly port: number
+  /** HTTPS; plain HTTP unless given. */
+  readonly certificate?: ServerCertificate | undefined
+  /** How long headers may take. */
+  readonly headersMs?: number
 }
 
 const SERVER = 'Hayloft'
@@ -46,22 +54,28 @@ interface Answered {
 export class S3Gateway implements AsyncDisposable {
   readonly #parts: ExchangeParts
   readonly #http: HttpServer
+  readonly #health: HealthPage
 
   private constructor(parts: ExchangeParts, http: HttpServer) {
     this.#parts = parts
     this.#http = http
+    this.#health = new HealthPage(parts)
   }
 
-  /** @throws {StoreError} LISTEN_FAILED: the address is in use, not ours, or not allowed. */
+  /**
+   * @throws {StoreError} LISTEN_FAILED: the address is in use, not ours, or not allowed.
+   * CONFIG_INVALID: the certificate or its key cannot be used.
+   */
   static async open(parts: S3Parts, config: S3GatewayConfig): Promise<S3Gateway> {
-    const { host, port } = config
+    const { certificate, headersMs, host, port } = config
     const exchangeParts = { ...parts, config }
     const late: { gateway: S3Gateway | undefined } = { gateway: undefined }
     const { clock, logger } = parts
     const handler = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
       await late.gateway?.handle(req, res)
     }
-    const options = { host, port, takesAnyExpectation: true }
+    const timing = headersMs === undefined ? {} : { headersMs }
+    const options = { host, port, certificate, takesAnyExpectation: true, ...timing }
     const refuse = (refusal: HttpRefusal) => xmlRefusal(refusal, newRequestId(parts.random))
     const http = await HttpServer.open({ handler, refuse, clock, logger }, options)
     late.gateway = new S3Gateway(exchangeParts, http)
@@ -70,6 +84,11 @@ export class S3Gateway implements AsyncDisposable {
 
   get address(): HttpAddress {
     return this.#http.address
+  }
+
+  /** As `HttpServer.useCertificate`. */
+  useCertificate(certificate: ServerCertificate): void {
+    this.#http.useCertificate(certificate)
   }
 
   /** Takes nothing new, and lets requests under way finish until `deadlineMs` have passed. */
@@ -84,16 +103,16 @@ export class S3Gateway implements AsyncDisposable {
   async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const requestId = newRequestId(this.#parts.random)
     const { reply, request } = await this.#answer(req, requestId)
-    const headers = {
-      ...reply.headers,
-      ...(request && (await this.#corsOf(request))),
+    const isCrossOrigin = request?.headers.has('origin') === true
+    const common = {
+      ...(isCrossOrigin && (await this.#corsOf(request))),
       'x-amz-request-id': requestId,
-      Date: new Date(this.#parts.clock.nowMs()).toUTCString(),
+      Date: httpDate(this.#parts.clock.nowMs()),
       Server: SERVER,
     }
     if (!req.complete) settleBody(req, res)
     try {
-      await sendReply(res, { ...reply, headers }, req.method === 'HEAD')
+      await sendReply(res, reply, common, req.method === 'HEAD')
     } catch (error) {
       // The answer may have begun: cutting it off is all that can be done.
       this.#parts.logger.warn('s3.answer_cut', { requestId, url: req.url, error })
@@ -104,7 +123,7 @@ export class S3Gateway implements AsyncDisposable {
   async #answer(req: IncomingMessage, requestId: string): Promise<Answered> {
     let request: S3Request | undefined
     try {
-      request = this.#parse(req)
+      request = this.#parse(req, requestId)
       return { reply: await this.#dispatch(request, req), request }
     } catch (error) {
       const failure = this.#failureOf(error, req, requestId)
@@ -112,16 +131,20 @@ export class S3Gateway implements AsyncDisposable {
     }
   }
 
-  #parse(req: IncomingMessage): S3Request {
+  #parse(req: IncomingMessage, requestId: string): S3Request {
     const { method = '', rawHeaders, socket, url = '' } = req
     const remoteAddress = socket.remoteAddress ?? ''
-    const raw = { method, url, rawHeaders, remoteAddress, isTls: 'encrypted' in socket }
-    const request = parseS3Request(raw, this.#parts.config.domains)
+    const isTls = 'encrypted' in socket
+    const raw = { method, url, rawHeaders, remoteAddress, isTls, requestId }
+    const { domains, trustedProxies = [] } = this.#parts.config
+    const request = parseS3Request(raw, domains)
     if (request.key !== undefined) checkKey(request.key)
-    return request
+    if (trustedProxies.length === 0) return request
+    return { ...request, ...originalClient(request, trustedProxies) }
   }
 
   async #dispatch(request: S3Request, req: IncomingMessage): Promise<S3Reply> {
+    if (isHealthRequest(request)) return await this.#health.answer()
     if (request.method === 'OPTIONS') return await this.#preflight(request)
     if (isForm(request)) {
       return await postObject({ parts: this.#parts, request, message: req, continueBody })
@@ -148,8 +171,8 @@ export class S3Gateway implements AsyncDisposable {
 
   /** Pages of other origins may read answers, errors among them, where the bucket says so. */
   async #corsOf(request: S3Request): Promise<ReplyHeaders> {
-    const { bucket: name, headers, method } = request
-    if (method === 'OPTIONS' || name === undefined || !headers.has('origin')) return {}
+    const { bucket: name, method } = request
+    if (method === 'OPTIONS' || name === undefined) return {}
     try {
       const bucket = await this.#parts.namespace.findBucket(name, this.#parts.closing)
       const rules = bucket === undefined ? undefined : BucketView.of(bucket).document('cors')

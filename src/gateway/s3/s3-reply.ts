@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
+import { KIB } from '../../base/units.ts'
 
 export type ReplyHeaders = Readonly<Record<string, string | number | undefined>>
 
@@ -16,6 +17,9 @@ export interface S3Reply {
   readonly body?: string | Buffer | ReplyStream | undefined
 }
 
+/** As a string, a small body leaves in one write with its headers; larger ones are not copied. */
+const COPIED_BODY_MAX = 4 * KIB
+
 const XML_TYPE = { 'Content-Type': 'application/xml' }
 
 export function xmlReply(body: string, headers?: ReplyHeaders, status = 200): S3Reply {
@@ -27,17 +31,20 @@ export function emptyReply(status: number, headers?: ReplyHeaders): S3Reply {
 }
 
 /**
- * Sends a reply; of an answer to HEAD all but the body. Settles when all was handed over to the
- * connection, or that is gone.
+ * Sends a reply, with the headers that all have in `common`; of an answer to HEAD all but the body.
+ * Settles when all was handed over to the connection, or that is gone.
  */
 export async function sendReply(
   res: ServerResponse,
   reply: S3Reply,
+  common: ReplyHeaders,
   isHead: boolean,
 ): Promise<void> {
   const { body, status } = reply
   const bytes = typeof body === 'string' ? Buffer.from(body) : body
-  const headers = headerList(reply.headers)
+  const headers: string[] = []
+  if (reply.headers !== undefined) addHeaders(headers, reply.headers)
+  addHeaders(headers, common)
   if (bytes === undefined) {
     // These two have no body, and must not say how long it is.
     if (status !== 204 && status !== 304 && !headers.includes('Content-Length')) {
@@ -50,11 +57,15 @@ export async function sendReply(
   const isBuffer = Buffer.isBuffer(bytes)
   headers.push('Content-Length', String(isBuffer ? bytes.length : bytes.sizeBytes))
   res.writeHead(status, headers)
-  if (isHead || isBuffer) {
-    res.end(isHead || !isBuffer ? undefined : bytes)
-    return
+  if (isHead) {
+    res.end()
+  } else if (!isBuffer) {
+    await sendPieces(res, bytes.pieces)
+  } else if (bytes.length <= COPIED_BODY_MAX) {
+    res.end(bytes.toString('latin1'), 'latin1')
+  } else {
+    res.end(bytes)
   }
-  await sendPieces(res, bytes.pieces)
 }
 
 /** What fails now can only be shown by cutting the connection: the length was promised. */
@@ -83,10 +94,9 @@ async function drained(res: ServerResponse): Promise<void> {
 }
 
 /** Names and values in turn. What is not ASCII came in as bytes read as Latin-1, and so it goes. */
-function headerList(headers: ReplyHeaders = {}): string[] {
-  const list: string[] = []
-  for (const [name, value] of Object.entries(headers)) {
+function addHeaders(list: string[], headers: ReplyHeaders): void {
+  for (const name of Object.keys(headers)) {
+    const value = headers[name]
     if (value !== undefined) list.push(name, String(value))
   }
-  return list
 }

@@ -78,6 +78,8 @@ export interface S3Request {
   /** Of the connection, or as a trusted proxy gives it. */
   readonly remoteAddress: string
   readonly isTls: boolean
+  /** Which the answer will have. */
+  readonly requestId?: string | undefined
 }
 
 /** What `parseS3Request` takes from an `IncomingMessage`. */
@@ -88,6 +90,7 @@ export interface RawRequest {
   readonly rawHeaders: readonly string[]
   readonly remoteAddress: string
   readonly isTls: boolean
+  readonly requestId?: string | undefined
 }
 
 /**
@@ -98,7 +101,7 @@ export interface RawRequest {
  * @throws {S3Error} InvalidURI: the target does not begin with `/`, or an escape is no UTF-8.
  */
 export function parseS3Request(raw: RawRequest, domains: readonly string[]): S3Request {
-  const { method, remoteAddress, isTls, url } = raw
+  const { method, remoteAddress, isTls, requestId, url } = raw
   const at = url.indexOf('?')
   const rawPath = at < 0 ? url : url.slice(0, at)
   const rawQuery = at < 0 ? '' : url.slice(at + 1)
@@ -108,7 +111,8 @@ export function parseS3Request(raw: RawRequest, domains: readonly string[]): S3R
   const { bucket, key } =
     hostBucket === undefined ? splitPath(rawPath) : keyOfHost(hostBucket, rawPath)
   const query = QueryParameters.parse(rawQuery)
-  return { method, rawPath, rawQuery, query, headers, bucket, key, remoteAddress, isTls }
+  const sender = { remoteAddress, isTls, requestId }
+  return { method, rawPath, rawQuery, query, headers, bucket, key, ...sender }
 }
 
 function bucketOfHost(host: string, domains: readonly string[]): string | undefined {

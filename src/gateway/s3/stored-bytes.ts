@@ -1,6 +1,11 @@
 import type { HayloftClient } from '../../client/hayloft-client.ts'
 import { type NeedleOwner, type NeedlePairs, ownerPairs } from '../../namespace/needle-pairs.ts'
-import type { ObjectVersion, StorageClass, StoredPart } from '../../namespace/object-version.ts'
+import {
+  isCodedClass,
+  type ObjectVersion,
+  type StorageClass,
+  type StoredPart,
+} from '../../namespace/object-version.ts'
 import type { ByteRange } from './byte-range.ts'
 
 /** Objects in copies and erasure-coded ones lie on volumes of their own. */
@@ -16,7 +21,7 @@ export function putOptions(
   told?: () => NeedlePairs,
 ) {
   const pairs = ownerPairs(owner)
-  const isCoded = storageClass !== 'STANDARD' && codedPolicy !== undefined
+  const isCoded = isCodedClass(storageClass) && codedPolicy !== undefined
   const where = isCoded
     ? { collection: CODED_COLLECTION, policy: codedPolicy }
     : { collection: COPIED_COLLECTION }
@@ -27,6 +32,12 @@ export function putOptions(
 const PARTS_AHEAD = 3
 /** Parts up to this size are fetched in one piece; larger ones read ahead by themselves. */
 const WHOLE_PART_BYTES_MAX = 8 * 1024 * 1024
+
+interface PartAhead {
+  readonly slot: Disposable
+  /** Once it is there it is the caller's, and others may be read ahead. */
+  takeOut(): Promise<Uint8Array>
+}
 
 interface Segment {
   readonly part: StoredPart
@@ -42,7 +53,7 @@ export async function* readVersion(
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const segments = segmentsOf(version.parts, range)
-  const ahead: (Promise<Uint8Array> | undefined)[] = []
+  const ahead: (PartAhead | undefined)[] = []
   const stopping = new AbortController()
   const signals = AbortSignal.any([signal, stopping.signal])
   try {
@@ -53,13 +64,14 @@ export async function* readVersion(
       const whole = ahead[index]
       if (whole !== undefined) {
         ahead[index] = undefined
-        yield await whole
+        yield await whole.takeOut()
       } else {
         yield* client.getStream(segment.part.fileId, { range: segment.range, signal: signals })
       }
     }
   } finally {
     stopping.abort()
+    for (const part of ahead) part?.slot[Symbol.dispose]()
   }
 }
 
@@ -70,11 +82,14 @@ export function readHeld(
   range: ByteRange,
   bytesMax: number,
   signal: AbortSignal,
-): Promise<Buffer> | undefined {
+): Buffer | Promise<Buffer> | undefined {
   if (range.end - range.start > bytesMax) return undefined
   const [segment, second] = segmentsOf(version.parts, range)
-  if (segment === undefined) return Promise.resolve(Buffer.alloc(0))
+  if (segment === undefined) return Buffer.alloc(0)
   if (second !== undefined) return undefined
+  const { part, range: wanted } = segment
+  const whole = client.getNow(part.fileId)
+  if (whole?.length === part.sizeBytes) return whole.subarray(wanted.start, wanted.end)
   return fetchSegment(client, segment, signal)
 }
 
@@ -82,14 +97,18 @@ function fetchAhead(
   client: HayloftClient,
   segment: Segment | undefined,
   signal: AbortSignal,
-): Promise<Uint8Array> | undefined {
+): PartAhead | undefined {
   if (segment === undefined) return undefined
   const { end, start } = segment.range
   if (end - start > WHOLE_PART_BYTES_MAX) return undefined
+  // Readers in no hurry, however many, must not hold more than that: then parts come one by one.
+  const slot = client.tryReadAhead()
+  if (slot === undefined) return undefined
   const fetching = fetchSegment(client, segment, signal)
   // Whoever comes to it gets the error; until then it is nobody's.
   fetching.catch(() => undefined)
-  return fetching
+  const takeOut = () => fetching.finally(() => slot[Symbol.dispose]())
+  return { slot, takeOut }
 }
 
 async function fetchSegment(

@@ -24,6 +24,7 @@ const NOTHING_DONE = {
   deletedVersions: 0,
   deletedMarkers: 0,
   transitioned: 0,
+  recoded: 0,
   abortedUploads: 0,
   locked: 0,
   waiting: 0,

@@ -21,6 +21,8 @@ export const NEVER = new AbortController().signal
 /** Not the length of a day: nothing is rounded. */
 export const DAY = 1000
 const DELETE_DELAY_MS = 10_000
+const COPIED_VOLUME = volumeId(3)
+const CODED_VOLUME = volumeId(4)
 
 /** Files in memory, each under an id of its own. */
 export class FakeFiles implements MoveClient {
@@ -35,7 +37,7 @@ export class FakeFiles implements MoveClient {
     if (typeof data === 'string' || data instanceof Uint8Array) pieces.push(Buffer.from(data))
     else for await (const piece of data) pieces.push(Buffer.from(piece))
     const fileId = formatFileId({
-      volumeId: volumeId(3),
+      volumeId: options.collection === 's3-coded' ? CODED_VOLUME : COPIED_VOLUME,
       needleId: needleIdFromNumber(++this.#count),
       cookie: cookie(7),
     })
@@ -87,7 +89,9 @@ export class LifecycleScene {
     const { clock, files: client, prng: random } = this
     const codedPolicy = async () => this.policy
     const namespace = hooked(this.namespace, this.hooks)
-    return new LifecycleRunner({ namespace, client, codedPolicy, clock, random, logger }, { dayMs })
+    const copiedVolumes = async () => new Set([COPIED_VOLUME])
+    const parts = { namespace, client, codedPolicy, copiedVolumes, clock, random, logger }
+    return new LifecycleRunner(parts, { dayMs })
   }
 
   /** One pass to its end, time passing as it needs. */

@@ -86,6 +86,29 @@ describe('a transition', () => {
     expect(await scene.pass()).toMatchObject({ transitioned: 0 })
   })
 
+  test('between two classes of copies leaves the bytes, and needs no servers', async () => {
+    bucket = await scene.bucket('tiered', [moving(1, 'INTELLIGENT_TIERING')])
+    const old = await scene.put(bucket, 'a')
+    await scene.clock.advance(DAY)
+    scene.policy = undefined
+    expect(await scene.pass()).toMatchObject({ transitioned: 1, waiting: 0, failed: 0 })
+    expect(await current()).toEqual({ ...old, storageClass: 'INTELLIGENT_TIERING' })
+    expect(await scene.pass()).toMatchObject({ transitioned: 0 })
+  })
+
+  test.each(['REDUCED_REDUNDANCY', 'INTELLIGENT_TIERING'] as const)(
+    'from %s to a coded class copies the bytes',
+    async (storageClass) => {
+      const old = await scene.put(bucket, 'a', { storageClass })
+      await scene.clock.advance(DAY)
+      expect(await scene.pass()).toMatchObject({ transitioned: 1, failed: 0 })
+      const moved = await current()
+      expect(moved.storageClass).toBe('STANDARD_IA')
+      expect(moved.parts[0]?.fileId).not.toBe(old.parts[0]?.fileId)
+      expect(await scene.read(moved)).toBe('data of a')
+    },
+  )
+
   test('of an object without bytes copies nothing', async () => {
     const { parts } = await scene.put(bucket, 'a', { data: '' })
     await scene.clock.advance(DAY)
@@ -269,5 +292,105 @@ describe('what happens between the copy and the switch', () => {
     }
     expect(await scene.pass()).toMatchObject({ transitioned: 0, waiting: 1, failed: 0 })
     expect(await current()).toEqual(old)
+  })
+})
+
+describe('a version of a coded class that lies in copies', () => {
+  const storageClass = 'STANDARD_IA' as const
+
+  test('is given shards by the first pass, also without rules', async () => {
+    bucket = await scene.bucket('plain', [])
+    const old = await scene.put(bucket, 'a', { data: 'kept as copies', storageClass })
+    expect(await scene.pass()).toMatchObject({ recoded: 1, versions: 0, failed: 0 })
+    const moved = await current()
+    expect(moved).toEqual({ ...old, parts: moved.parts })
+    expect(moved.parts[0]?.fileId).not.toBe(old.parts[0]?.fileId)
+    expect(await scene.read(moved)).toBe('kept as copies')
+    const options = scene.files.options.get(moved.parts[0]?.fileId ?? '')
+    expect(options).toMatchObject({ policy: 'ec:4+2', collection: 's3-coded' })
+    const { fileIds } = await scene.namespace.listDropped({ after: '', limit: 10 }, NEVER)
+    expect(fileIds).toEqual(old.parts.map(({ fileId }) => fileId))
+    expect(await scene.pass()).toMatchObject({ recoded: 0, failed: 0 })
+  })
+
+  test('and in several parts keeps them', async () => {
+    const parts = []
+    for (const text of ['first part', '', 'second']) {
+      parts.push({ ...(await scene.files.put(text)), checksum: sumOf(text) })
+    }
+    bucket = await scene.bucket('plain', [])
+    await scene.put(bucket, 'a', {
+      parts,
+      storageClass,
+      sizeBytes: 16,
+      etag: `${'0'.repeat(32)}-3`,
+      checksum: { algorithm: 'CRC32', type: 'COMPOSITE', value: `${sumOf('x')}-3` },
+    })
+    expect(await scene.pass()).toMatchObject({ recoded: 1, failed: 0 })
+    const moved = await current()
+    expect(moved.parts.map(({ sizeBytes }) => sizeBytes)).toEqual([10, 0, 6])
+    expect(await scene.read(moved)).toBe('first partsecond')
+  })
+
+  test('and is not the newest is given shards too', async () => {
+    bucket = await scene.bucket('versioned', [], { versioning: 'enabled' })
+    const old = await scene.put(bucket, 'a', { data: 'old', storageClass })
+    await scene.put(bucket, 'a', { data: 'new' })
+    await scene.namespace.deleteObject({ bucket, key: 'a' }, NEVER)
+    expect(await scene.pass()).toMatchObject({ recoded: 1, failed: 0 })
+    const moved = await scene.find(bucket, 'a', old.id)
+    expect(moved?.parts).not.toEqual(old.parts)
+    expect(await scene.read(moved)).toBe('old')
+  })
+
+  test('waits while there are too few servers', async () => {
+    bucket = await scene.bucket('plain', [])
+    const old = await scene.put(bucket, 'a', { storageClass })
+    scene.policy = undefined
+    expect(await scene.pass()).toMatchObject({ recoded: 0, waiting: 0, failed: 0 })
+    expect(await current()).toEqual(old)
+  })
+
+  test('is looked for once in 24 passes of a runner', async () => {
+    bucket = await scene.bucket('plain', [])
+    const runner = scene.newRunner()
+    const recoded: number[] = []
+    for (let count = 0; count < 50; count++) {
+      await scene.put(bucket, `${count}`, { storageClass })
+      recoded.push((await scene.pass(runner)).recoded)
+    }
+    expect(recoded).toEqual(Array.from({ length: 50 }, (_, at) => [1, 24, 24][at / 24] ?? 0))
+  })
+
+  test.each([
+    ['of a class of copies', { storageClass: 'REDUCED_REDUNDANCY' }],
+    ['without bytes', { storageClass, data: '' }],
+  ] as const)('%s is left alone', async (_, fields) => {
+    bucket = await scene.bucket('plain', [])
+    const old = await scene.put(bucket, 'a', fields)
+    expect(await scene.pass()).toMatchObject({ recoded: 0, failed: 0 })
+    expect(await current()).toEqual(old)
+  })
+
+  test('and was given shards by another gateway meanwhile is overtaken', async () => {
+    bucket = await scene.bucket('plain', [])
+    await scene.put(bucket, 'a', { storageClass })
+    let isFirst = true
+    scene.hooks.findObject = async () => {
+      if (!isFirst) return
+      isFirst = false
+      expect(await scene.pass()).toMatchObject({ recoded: 1 })
+    }
+    expect(await scene.pass()).toMatchObject({ recoded: 0, overtaken: 1, failed: 0 })
+    expect(await scene.read(await current())).toBe('data of a')
+  })
+
+  test('whose bytes are damaged stays, and is a failure', async () => {
+    bucket = await scene.bucket('plain', [])
+    const old = await scene.put(bucket, 'a', { storageClass })
+    scene.files.files.set(old.parts[0]?.fileId ?? '', Buffer.from('data of b'))
+    expect(await scene.pass()).toMatchObject({ recoded: 0, failed: 1 })
+    expect(await current()).toEqual(old)
+    expect(scene.files.files.size).toBe(1)
   })
 })

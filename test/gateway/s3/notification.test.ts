@@ -37,7 +37,7 @@ describe('a notification configuration', () => {
   test.each<[string, NotificationConfiguration]>([
     [
       'a webhook',
-      { QueueConfigurations: [{ QueueArn: 'arn:hayloft:webhook:::x', Events: [...Events] }] },
+      { QueueConfigurations: [{ QueueArn: 'arn:hayloft:sqs::x:webhook', Events: [...Events] }] },
     ],
     [
       'a queue',
@@ -55,7 +55,7 @@ describe('a notification configuration', () => {
         ],
       },
     ],
-  ])('with %s is refused: nothing delivers events', async (_, configuration) => {
+  ])('with %s is refused where there are no webhooks', async (_, configuration) => {
     await expect(set(configuration)).rejects.toMatchObject({
       name: 'InvalidArgument',
       message: 'Unable to validate the following destination configurations',

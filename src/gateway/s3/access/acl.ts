@@ -8,6 +8,8 @@ import type {
   Owner,
   Permission,
 } from '../bucket-settings.ts'
+import { GRANTS_MAX, groupOfUri } from '../grantee-groups.ts'
+import { invalidArgument } from '../invalid-argument.ts'
 import { S3Error } from '../s3-error.ts'
 
 export const CANNED_ACLS = [
@@ -21,9 +23,6 @@ export const CANNED_ACLS = [
 ] as const
 export type CannedAcl = (typeof CANNED_ACLS)[number]
 
-/** What S3 allows in one list. */
-export const GRANTS_MAX = 100
-
 /** In the order in which their grants are listed. */
 const GRANT_HEADERS: readonly (readonly [name: string, permission: Permission])[] = [
   ['x-amz-grant-read', 'READ'],
@@ -32,12 +31,6 @@ const GRANT_HEADERS: readonly (readonly [name: string, permission: Permission])[
   ['x-amz-grant-write-acp', 'WRITE_ACP'],
   ['x-amz-grant-full-control', 'FULL_CONTROL'],
 ]
-
-const GROUP_URIS: ReadonlyMap<string, GranteeGroup> = new Map([
-  ['http://acs.amazonaws.com/groups/global/AllUsers', 'AllUsers'],
-  ['http://acs.amazonaws.com/groups/global/AuthenticatedUsers', 'AuthenticatedUsers'],
-  ['http://acs.amazonaws.com/groups/s3/LogDelivery', 'LogDelivery'],
-])
 
 /** What the headers of a request say about access. */
 export type RequestedAcl =
@@ -77,12 +70,7 @@ export function readAclHeaders(
 export function parseCannedAcl(text: string): CannedAcl {
   const canned = CANNED_ACLS.find((known) => known === text)
   if (canned !== undefined) return canned
-  throw argumentError('x-amz-acl', text, `${quote(text)} is not a canned ACL`)
-}
-
-function argumentError(name: string, value: string, message: string): S3Error {
-  const fields = { ArgumentName: name, ArgumentValue: value }
-  return new S3Error('InvalidArgument', message, { fields })
+  throw invalidArgument(`${quote(text)} is not a canned ACL`, 'x-amz-acl', text)
 }
 
 function checkGrantCount(grants: readonly Grant[]): void {
@@ -107,7 +95,7 @@ export function parseGrantees(text: string, header: string): readonly Grantee[] 
     const [whole, kind = '', quoted, bare = ''] = match ?? []
     const grantee = parseGrantee(kind.toLowerCase(), quoted ?? bare)
     if (whole === undefined || grantee === undefined) {
-      throw argumentError(header, text, `${quote(text)} is not a list of grantees`)
+      throw invalidArgument(`${quote(text)} is not a list of grantees`, header, text)
     }
     grantees.push(grantee)
     isOpen = whole.endsWith(',')
@@ -123,7 +111,7 @@ function parseGrantee(kind: string, value: string): Grantee | undefined {
     case 'emailaddress':
       return { kind: 'email', email: value }
     case 'uri': {
-      const group = GROUP_URIS.get(value)
+      const group = groupOfUri(value)
       return group === undefined ? undefined : { kind: 'group', group }
     }
     default:
@@ -170,7 +158,7 @@ async function resolveGrantee(grantee: Grantee, users: UserDirectory): Promise<G
     case 'user': {
       const user = await users.findById(grantee.id)
       if (user !== undefined) return userGrantee(user)
-      throw argumentError('CanonicalUser/ID', grantee.id, `no user ${quote(grantee.id)}`)
+      throw invalidArgument(`no user ${quote(grantee.id)}`, 'CanonicalUser/ID', grantee.id)
     }
   }
 }
@@ -194,7 +182,7 @@ export interface AclTarget {
  */
 export function expandCannedAcl(canned: CannedAcl, target: AclTarget): AccessControlList {
   if (canned === 'log-delivery-write' && target.kind === 'object') {
-    throw argumentError('x-amz-acl', canned, `${canned} is for buckets only`)
+    throw invalidArgument(`${canned} is for buckets only`, 'x-amz-acl', canned)
   }
   const { owner, bucketOwner } = target
   const forOwner: Grant = { grantee: userGrantee(owner), permission: 'FULL_CONTROL' }

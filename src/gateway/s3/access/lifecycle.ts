@@ -1,10 +1,4 @@
-import {
-  type LifecycleExpiration,
-  type LifecycleRule,
-  STORAGE_CLASSES,
-  type StorageClass,
-  type Tag,
-} from '../bucket-settings.ts'
+import type { LifecycleExpiration, LifecycleRule, StorageClass, Tag } from '../bucket-settings.ts'
 
 /** What rules look at in everything that has data. */
 interface VersionFacts {
@@ -136,19 +130,26 @@ function isMarkerDue(rule: LifecycleRule, facts: MarkerFacts, clock: RuleClock):
   return expiration.isExpiredMarkerDeleted || isPast(dueOf(days, facts.createdAtMs, clock), clock)
 }
 
+/** What rules can move objects to, the coldest last: those that are kept as copies come first. */
+export const TRANSITION_CLASSES: readonly StorageClass[] = [
+  'INTELLIGENT_TIERING',
+  'STANDARD_IA',
+  'ONEZONE_IA',
+  'GLACIER_IR',
+]
+
 function coldestBelow(
   classes: readonly string[],
   present: string,
 ): { readonly transition: StorageClass } | undefined {
-  const ranks = classes.map(rankOf)
-  const coldest = STORAGE_CLASSES[Math.max(...ranks, rankOf(present))]
-  if (coldest === undefined || coldest === present) return undefined
+  const coldest = TRANSITION_CLASSES[Math.max(-1, ...classes.map(rankOf))]
+  if (coldest === undefined || rankOf(coldest) <= rankOf(present)) return undefined
   return { transition: coldest }
 }
 
-/** -1 for a class that is not one of ours. */
+/** -1 for a class that nothing is moved to. */
 function rankOf(storageClass: string): number {
-  const classes: readonly string[] = STORAGE_CLASSES
+  const classes: readonly string[] = TRANSITION_CLASSES
   return classes.indexOf(storageClass)
 }
 

@@ -9,7 +9,7 @@ export interface ObjectState {
 }
 
 /** The value of a header, by its name in lower case. */
-export type HeaderLookup = (name: string) => string | undefined
+type HeaderLookup = (name: string) => string | undefined
 
 interface Conditions {
   /** Where no header says so: true. */
@@ -50,27 +50,6 @@ export function checkCopyConditions(header: HeaderLookup, state: ObjectState): v
   const { isMatch, isNoneMatch, isModified, isUnmodified } = conditions
   if (!isMatch || !isNoneMatch || !isModified || !isUnmodified) {
     throw new S3Error('PreconditionFailed')
-  }
-}
-
-/**
- * For what writes or deletes an object: `If-Match`, `If-None-Match`.
- *
- * @param state undefined: there is no such object, or its current version is a delete marker.
- * @throws {S3Error} PreconditionFailed; NoSuchKey: an ETag was to match, and there is no object.
- * InvalidArgument: a list of ETags that cannot be read.
- */
-export function checkWriteConditions(header: HeaderLookup, state: ObjectState | undefined): void {
-  const ifMatch = readTags(header, 'if-match')
-  const ifNoneMatch = readTags(header, 'if-none-match')
-  if (ifMatch !== undefined) {
-    if (state === undefined && ifMatch !== '*') throw new S3Error('NoSuchKey')
-    if (state === undefined || !isListed(ifMatch, state.etag, 'strong')) {
-      throw new S3Error('PreconditionFailed')
-    }
-  }
-  if (ifNoneMatch !== undefined && state !== undefined) {
-    if (isListed(ifNoneMatch, state.etag, 'weak')) throw new S3Error('PreconditionFailed')
   }
 }
 

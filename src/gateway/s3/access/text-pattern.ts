@@ -3,7 +3,7 @@ import { quote } from '../../../base/store-error.ts'
 /** What `${name}` in a policy stands for; undefined: this request has no such value. */
 export type VariableLookup = (name: PolicyVariable) => string | undefined
 
-export const POLICY_VARIABLES = ['aws:username', 'aws:userid'] as const
+const POLICY_VARIABLES = ['aws:username', 'aws:userid'] as const
 export type PolicyVariable = (typeof POLICY_VARIABLES)[number]
 
 /** In place of a code unit: any text, also none. */

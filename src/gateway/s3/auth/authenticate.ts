@@ -69,17 +69,17 @@ export function requireV2Allowed(config: AuthConfig): void {
   )
 }
 
-async function verify(
+function verify(
   form: SignatureForm,
   request: S3Request,
   parts: VerifierParts,
   config: AuthConfig,
 ): Promise<VerifiedRequest> {
-  if (form === 'v4-header') return await verifyV4Header(request, parts, config.region)
-  if (form === 'v4-query') return await verifyV4Query(request, parts, config.region)
+  if (form === 'v4-header') return verifyV4Header(request, parts, config.region)
+  if (form === 'v4-query') return verifyV4Query(request, parts, config.region)
   requireV2Allowed(config)
-  if (form === 'v2-header') return await verifyV2Header(request, parts, config.domains)
-  return await verifyV2Query(request, parts, config.domains)
+  if (form === 'v2-header') return verifyV2Header(request, parts, config.domains)
+  return verifyV2Query(request, parts, config.domains)
 }
 
 /** Undefined: nothing in the request is even meant as a signature. */
@@ -98,6 +98,7 @@ function signatureForm(request: S3Request): SignatureForm | undefined {
 }
 
 function headerForm(authorization: string): SignatureForm {
+  if (authorization.startsWith(`${V4_ALGORITHM} `)) return 'v4-header'
   const [scheme = ''] = authorization.split(' ', 1)
   if (scheme === V4_ALGORITHM) return 'v4-header'
   if (scheme === 'AWS') return 'v2-header'
@@ -113,6 +114,7 @@ function headerForm(authorization: string): SignatureForm {
  * as one all the same, and is refused by the verifier rather than taken for none.
  */
 function queryForm(query: QueryParameters): SignatureForm[] {
+  if (query.pairs.length === 0) return []
   const forms = new Set<SignatureForm>()
   for (const [name] of query.pairs) {
     const form = QUERY_FORMS.get(name.toLowerCase())

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hashLatin1Hex } from '../body/one-shot-hash.ts'
 import { S3Error } from '../s3-error.ts'
 import type { QueryParameters, RequestHeaders, S3Request } from '../s3-request.ts'
 
@@ -20,14 +20,21 @@ export interface SignedParts {
  *
  * @throws {S3Error} InvalidURI: an escape in the path is no UTF-8.
  */
-export function hashCanonicalRequest(request: S3Request, parts: SignedParts): string {
-  return createHash('sha256').update(canonicalRequest(request, parts), 'latin1').digest('hex')
+export function hashCanonicalRequest(
+  request: S3Request,
+  parts: SignedParts,
+  uri = canonicalUri(request.rawPath),
+): string {
+  return hashLatin1Hex('sha256', canonicalRequest(request, parts, uri))
 }
 
 /** @throws {S3Error} InvalidURI: an escape in the path is no UTF-8. */
-export function canonicalRequest(request: S3Request, parts: SignedParts): string {
+export function canonicalRequest(
+  request: S3Request,
+  parts: SignedParts,
+  uri = canonicalUri(request.rawPath),
+): string {
   const { signedHeaders, payloadHash, omittedParameter } = parts
-  const uri = canonicalUri(request.rawPath)
   const query = canonicalQuery(request.query, omittedParameter)
   const headers = canonicalHeaders(request.headers, signedHeaders)
   const names = signedHeaders.join(';')
@@ -47,6 +54,20 @@ export function canonicalUri(rawPath: string): string {
   } catch (cause) {
     throw new S3Error('InvalidURI', undefined, { cause })
   }
+}
+
+/**
+ * What clients sign instead that do not do as S3 says: the path as they send it, with `%7E` or a
+ * bare `!` in it, or encoded again segment by segment, so that `%2F` stays. Each names the same
+ * object, so a signature of any of them is one of this request.
+ */
+export function otherUris(rawPath: string): readonly string[] {
+  const usual = canonicalUri(rawPath)
+  if (usual === rawPath) return []
+  const bySegment = rawPath.split('/').map((segment) => encodePart(decodeURIComponent(segment)))
+  const others = new Set([rawPath, bySegment.join('/')])
+  others.delete(usual)
+  return [...others]
 }
 
 /**

@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto'
+import { hashLatin1Hex } from '../body/one-shot-hash.ts'
 import { S3Error } from '../s3-error.ts'
 import type { ChunkSignatures } from './payload.ts'
 import { isSameSignature, signV4 } from './signing-keys.ts'
 
-export const EMPTY_SHA256 = createHash('sha256').digest('hex')
+export const EMPTY_SHA256 = hashLatin1Hex('sha256', '')
 
 export interface ChunkChain {
   /** Of the day and the region of the request. */
@@ -41,8 +41,7 @@ export class ChainedChunkSignatures implements ChunkSignatures {
   }
 
   checkTrailer(signature: string, text: string): void {
-    const sha256 = createHash('sha256').update(text, 'latin1').digest('hex')
-    this.#check(signature, 'AWS4-HMAC-SHA256-TRAILER', sha256)
+    this.#check(signature, 'AWS4-HMAC-SHA256-TRAILER', hashLatin1Hex('sha256', text))
   }
 
   #check(signature: string, algorithm: string, tail: string): void {

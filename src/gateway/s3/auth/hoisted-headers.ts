@@ -34,7 +34,8 @@ export function isPresigned(query: QueryParameters): boolean {
  */
 export function effectiveHeader(request: S3Request, name: string): string | undefined {
   const value = request.headers.get(name)
-  if (value !== undefined || !name.startsWith('x-amz-') || isAboutTheClient(name)) return value
+  if (value !== undefined || request.query.pairs.length === 0) return value
+  if (!name.startsWith('x-amz-') || isAboutTheClient(name)) return value
   return isPresigned(request.query) ? hoistedValue(request.query, name) : undefined
 }
 

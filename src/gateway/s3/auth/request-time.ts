@@ -10,8 +10,18 @@ export interface RequestTime {
   readonly dateTime: string
 }
 
+/** The last one that was read: requests that come together are of the same second. */
+let latest: RequestTime | undefined
+
 /** Of `yyyymmddThhmmssZ`; undefined: it is not that, or there is no such moment since 1970. */
 export function parseDateTime(text: string): RequestTime | undefined {
+  if (latest?.dateTime === text) return latest
+  const time = readDateTime(text)
+  if (time !== undefined) latest = time
+  return time
+}
+
+function readDateTime(text: string): RequestTime | undefined {
   if (!/^\d{8}T\d{6}Z$/.test(text)) return undefined
   const [year, month, day] = [digits(text, 0, 4), digits(text, 4, 6), digits(text, 6, 8)]
   const [hour, minute, second] = [digits(text, 9, 11), digits(text, 11, 13), digits(text, 13, 15)]

@@ -1,6 +1,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { CredentialScope } from './credential.ts'
+import { HmacSha256 } from './hmac-sha256.ts'
 import type { AccessKey } from './identity.ts'
 
 /** Users times regions times days: today, and those of presigned requests that are still good. */
@@ -13,8 +14,24 @@ const SIGNING_KEYS_MAX = 4096
  */
 const signingKeys = new LRUCache<string, Buffer>({ max: SIGNING_KEYS_MAX })
 
+interface KeyOfScope {
+  readonly secret: string
+  readonly key: Buffer
+}
+
+/** The scope of the same client is mostly the same object: no text has to be put together. */
+const keysByScope = new WeakMap<CredentialScope, KeyOfScope>()
+
 /** The key that signs one day's requests to S3 in one region. Source: AWS Signature Version 4. */
 export function signingKey(key: AccessKey, scope: CredentialScope): Buffer {
+  const known = keysByScope.get(scope)
+  if (known?.secret === key.secret) return known.key
+  const found = findSigningKey(key, scope)
+  keysByScope.set(scope, { secret: key.secret, key: found })
+  return found
+}
+
+function findSigningKey(key: AccessKey, scope: CredentialScope): Buffer {
   const { date, region } = scope
   // No id, date or region that came with a request can hold a NUL.
   const cacheKey = `${scope.accessKeyId}\0${date}\0${region}\0${key.secret}`
@@ -25,9 +42,16 @@ export function signingKey(key: AccessKey, scope: CredentialScope): Buffer {
   return derived
 }
 
+const signers = new WeakMap<Buffer, HmacSha256>()
+
 /** In lower-case hex. `text` is Latin-1 characters that stand for bytes. */
 export function signV4(key: Buffer, text: string): string {
-  return createHmac('sha256', key).update(text, 'latin1').digest('hex')
+  let signer = signers.get(key)
+  if (signer === undefined) {
+    signer = new HmacSha256(key)
+    signers.set(key, signer)
+  }
+  return signer.sign(text)
 }
 
 /**

@@ -33,31 +33,51 @@ export interface BodyPromise {
   readonly plan: ChecksumPlan
 }
 
-/** The sums of a body that comes in pieces. */
-export class RunningSums {
+/** The sums of a body that comes in pieces, wherever they are computed. */
+export interface StreamedSums extends Disposable {
+  readonly sizeBytes: number
+  /** `bytes` may be used again at once. No more before what is returned has settled. */
+  update(bytes: Buffer): Promise<void> | undefined
+  /** To be called once, and last. */
+  digest(): BodySums | Promise<BodySums>
+}
+
+/** The sums of a body that comes in pieces, computed in this thread. */
+export class RunningSums implements StreamedSums {
   readonly #md5 = createHash('md5')
   readonly #sums: ReadonlyMap<ChecksumAlgorithm, Checksum>
   #sizeBytes = 0
 
-  constructor(promise: BodyPromise) {
-    this.#sums = new Map(algorithmsOf(promise).map((name) => [name, createChecksum(name)]))
+  constructor(algorithms: readonly ChecksumAlgorithm[]) {
+    this.#sums = new Map(algorithms.map((name) => [name, createChecksum(name)]))
   }
 
   get sizeBytes(): number {
     return this.#sizeBytes
   }
 
-  update(bytes: Buffer): void {
+  update(bytes: Buffer): undefined {
     this.#sizeBytes += bytes.length
     this.#md5.update(bytes)
     for (const sum of this.#sums.values()) sum.update(bytes)
   }
 
-  /** To be called once. */
   digest(): BodySums {
     const sums = new Map(Array.from(this.#sums, ([name, sum]) => [name, sum.digest()]))
     return { sizeBytes: this.#sizeBytes, md5: this.#md5.digest(), sums }
   }
+
+  [Symbol.dispose](): void {
+    // Nothing is held but memory.
+  }
+}
+
+/** Every sum that is to be compared or kept, beside the MD5. */
+export function algorithmsOf({ mode, plan }: BodyPromise): readonly ChecksumAlgorithm[] {
+  const algorithms = [plan.algorithm]
+  if (plan.claim !== undefined) algorithms.push(plan.claim.algorithm)
+  if (mode.kind === 'signed') algorithms.push('SHA256')
+  return algorithms.length === 1 ? algorithms : [...new Set(algorithms)]
 }
 
 export function sumsOf(promise: BodyPromise, data: Buffer): BodySums {
@@ -88,13 +108,6 @@ export function checkBody(
 export function badChecksum(algorithm: ChecksumAlgorithm): S3Error {
   const message = `The ${algorithm} you specified did not match the calculated checksum.`
   return new S3Error('BadDigest', message)
-}
-
-function algorithmsOf({ mode, plan }: BodyPromise): readonly ChecksumAlgorithm[] {
-  const algorithms = [plan.algorithm]
-  if (plan.claim !== undefined) algorithms.push(plan.claim.algorithm)
-  if (mode.kind === 'signed') algorithms.push('SHA256')
-  return algorithms.length === 1 ? algorithms : [...new Set(algorithms)]
 }
 
 function sumIn(found: BodySums, algorithm: ChecksumAlgorithm): Buffer {

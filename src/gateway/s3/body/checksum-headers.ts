@@ -7,7 +7,6 @@ import {
 import { S3Error } from '../s3-error.ts'
 import {
   checksumHeaderName,
-  checksumOf,
   decodeBase64,
   findChecksumAlgorithm,
   parseChecksumValue,
@@ -90,7 +89,7 @@ export function readChecksumType(header: HeaderSource): ChecksumType | undefined
 }
 
 /** @throws {S3Error} InvalidDigest: not base64 of 16 bytes. */
-export function readContentMd5(header: HeaderSource): Buffer | undefined {
+function readContentMd5(header: HeaderSource): Buffer | undefined {
   const text = header('content-md5')
   if (text === undefined) return undefined
   const md5 = decodeBase64(text.trim(), 16)
@@ -116,19 +115,6 @@ export function findChecksumHeader(
     found = { algorithm, text: text.trim() }
   }
   return found
-}
-
-/**
- * True for the sum of no bytes. Presigned queries of the JavaScript SDK carry it, because nobody
- * knows the body when they are signed; who reads a query leaves such a parameter out if there is a
- * body.
- *
- * @param name of the header, in lower case.
- */
-export function isChecksumOfNothing(name: string, value: string): boolean {
-  const algorithm = CHECKSUM_ALGORITHMS.find((each) => checksumHeaderName(each) === name)
-  if (algorithm === undefined) return false
-  return checksumOf(algorithm, Buffer.alloc(0)).toString('base64') === value.trim()
 }
 
 /** A checksum of another algorithm than the one its upload was created with. */

@@ -38,20 +38,12 @@ export function isCrc(algorithm: ChecksumAlgorithm): algorithm is CrcAlgorithm {
 }
 
 /**
- * The sum of A followed by B from the sums of both and the length of B. To append B multiplies the
- * remainder of A by x^(8 * bytes of B); that all sums start from and end with inverted bits cancels
- * out. Source of the method: zlib's `crc32_combine`.
+ * The sum of parts one after another, from the sum and the length of each. To append B multiplies
+ * the remainder of what is before it by x^(8 * bytes of B); that all sums start from and end with
+ * inverted bits cancels out. Source of the method: zlib's `crc32_combine`.
+ *
+ * It keeps the factor of the last length: parts are alike.
  */
-export function combineCrc(
-  algorithm: CrcAlgorithm,
-  first: Buffer,
-  second: Buffer,
-  secondBytes: number,
-): Buffer {
-  return new CrcCombiner(algorithm).append(first, 0).append(second, secondBytes).digest()
-}
-
-/** The sum of parts one after another. Keeps the factor of the last length: parts are alike. */
 export class CrcCombiner {
   readonly #algorithm: CrcAlgorithm
   #sum: Polynomial = { high: 0, low: 0 }

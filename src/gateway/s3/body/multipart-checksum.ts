@@ -32,7 +32,7 @@ export interface PartChecksum {
 
 /** What CompleteMultipartUpload says of the object that it makes. */
 export interface CompletionClaim {
-  readonly checksum: { readonly algorithm: ChecksumAlgorithm; readonly value: string } | undefined
+  readonly checksum: Pick<ObjectChecksum, 'algorithm' | 'value'> | undefined
   readonly type: ChecksumType | undefined
   readonly sizeBytes: number | undefined
 }

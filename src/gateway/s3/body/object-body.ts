@@ -1,16 +1,28 @@
 import { assert } from '../../../base/assert.ts'
+import { MIB } from '../../../base/units.ts'
 import { S3Error } from '../s3-error.ts'
 import { AwsChunkedDecoder } from './aws-chunked.ts'
 import {
+  algorithmsOf,
   type BodyPromise,
   type BodySummary,
   checkBody,
   RunningSums,
+  type StreamedSums,
   sumsOf,
 } from './body-checks.ts'
 import { checksumHeaderName } from './checksum.ts'
 import type { HeaderSource } from './checksum-headers.ts'
 import { moreThanAnnounced, type PayloadDecoder, PlainDecoder } from './payload-decoder.ts'
+
+/** The bytes of a request's body, before they are decoded. */
+export interface BodyWire extends AsyncIterable<Buffer> {
+  /** All of them, at most `bytesMax`: for a small body that costs less than a stream. */
+  readonly whole?: (bytesMax: number) => Promise<Buffer>
+}
+
+/** With the signatures of chunks, of which there are few in a small body. */
+const WHOLE_WIRE_BYTES_MAX = 1.25 * MIB
 
 /** How many bytes the headers announce. */
 export interface BodyLengths {
@@ -68,13 +80,23 @@ export class ObjectBody implements AsyncIterable<Buffer> {
   readonly #decoder: PayloadDecoder
   /** As `announcedSize` says. */
   readonly announcedBytes: number | undefined
+  readonly #makeSums: (promise: BodyPromise) => StreamedSums
   #isStarted = false
   #summary: BodySummary | undefined
 
-  /** @throws {S3Error} EntityTooLarge, MissingContentLength: as `announcedSize`. */
-  constructor(wire: AsyncIterable<Buffer>, terms: BodyTerms) {
+  /**
+   * `makeSums`: where the sums are computed; in this thread unless given.
+   *
+   * @throws {S3Error} EntityTooLarge, MissingContentLength: as `announcedSize`.
+   */
+  constructor(
+    wire: AsyncIterable<Buffer>,
+    terms: BodyTerms,
+    makeSums = (promise: BodyPromise): StreamedSums => new RunningSums(algorithmsOf(promise)),
+  ) {
     this.#wire = wire
     this.#terms = terms
+    this.#makeSums = makeSums
     this.announcedBytes = announcedSize(terms)
     this.#decoder = createDecoder(terms, this.announcedBytes)
   }
@@ -93,17 +115,18 @@ export class ObjectBody implements AsyncIterable<Buffer> {
   async *[Symbol.asyncIterator](): AsyncGenerator<Buffer, void, undefined> {
     assert(!this.#isStarted, 'a body is read once')
     this.#isStarted = true
-    const sums = new RunningSums(this.#terms)
+    using sums = this.#makeSums(this.#terms)
     const { sizeBytesMax } = this.#terms
     for await (const piece of this.#wire) {
       for (const slice of this.#decoder.decode(piece)) {
-        sums.update(slice)
+        const waiting = sums.update(slice)
         if (sums.sizeBytes > sizeBytesMax) throw tooLarge(sums.sizeBytes, sizeBytesMax)
+        if (waiting !== undefined) await waiting
         yield slice
       }
     }
     this.#decoder.finish()
-    this.#summary = checkBody(this.#terms, sums.digest(), this.#decoder.trailers)
+    this.#summary = checkBody(this.#terms, await sums.digest(), this.#decoder.trailers)
   }
 }
 
@@ -121,16 +144,18 @@ export interface SmallBody {
  *
  * @throws {S3Error} As `ObjectBody`. Besides whatever the wire throws.
  */
-export async function readSmallBody(
-  wire: AsyncIterable<Buffer>,
-  terms: BodyTerms,
-): Promise<SmallBody> {
+export async function readSmallBody(wire: BodyWire, terms: BodyTerms): Promise<SmallBody> {
   const sizeBytes = announcedSize(terms)
   assert(sizeBytes !== undefined, 'the size of a small body is known')
   const decoder = createDecoder(terms, sizeBytes)
   const collected = new CollectedBytes(sizeBytes)
-  for await (const piece of wire) {
-    for (const slice of decoder.decode(piece)) collected.append(slice)
+  const { wireBytes } = terms.lengths
+  if (wire.whole !== undefined && wireBytes !== undefined && wireBytes <= WHOLE_WIRE_BYTES_MAX) {
+    for (const slice of decoder.decode(await wire.whole(wireBytes))) collected.append(slice)
+  } else {
+    for await (const piece of wire) {
+      for (const slice of decoder.decode(piece)) collected.append(slice)
+    }
   }
   decoder.finish()
   const data = collected.bytes()

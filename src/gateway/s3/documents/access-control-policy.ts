@@ -6,23 +6,14 @@ import {
   type Owner,
   PERMISSIONS,
 } from '../bucket-settings.ts'
+import { GRANTS_MAX, GROUP_URIS, groupOfUri } from '../grantee-groups.ts'
+import { invalidArgument } from '../invalid-argument.ts'
 import { isS3Error, S3Error } from '../s3-error.ts'
 import { malformed, parseXml, type XmlElement } from '../xml/xml-reader.ts'
 import { textElement, xmlDocument } from '../xml/xml-writer.ts'
-import { invalidArgument } from './invalid-argument.ts'
 import { ownerElement } from './owner-element.ts'
 
 const XSI = 'http://www.w3.org/2001/XMLSchema-instance'
-/** As many as S3 allows. */
-export const GRANTS_MAX = 100
-
-/** Source: the S3 user guide, "Amazon S3 predefined groups". */
-export const GROUP_URIS: Readonly<Record<GranteeGroup, string>> = {
-  AllUsers: 'http://acs.amazonaws.com/groups/global/AllUsers',
-  AuthenticatedUsers: 'http://acs.amazonaws.com/groups/global/AuthenticatedUsers',
-  LogDelivery: 'http://acs.amazonaws.com/groups/s3/LogDelivery',
-}
-const GROUPS = ['AllUsers', 'AuthenticatedUsers', 'LogDelivery'] as const
 
 /**
  * Names as they were sent: who they are, and whether there is such a user, is the caller's to find.
@@ -71,7 +62,7 @@ function readGrantee(element: XmlElement): Grantee {
       return { kind: 'email', email: element.requiredText('EmailAddress').trim() }
     case 'Group':
       element.only('URI', 'DisplayName')
-      return { kind: 'group', group: groupOfUri(element.requiredText('URI').trim()) }
+      return { kind: 'group', group: readGroup(element) }
     default:
       throw malformed('the xsi:type of a Grantee is missing or not known')
   }
@@ -83,9 +74,9 @@ function readId(element: XmlElement): string {
   return id
 }
 
-/** @throws {S3Error} InvalidArgument: it is the URI of no group. */
-export function groupOfUri(uri: string): GranteeGroup {
-  const group = GROUPS.find((candidate) => GROUP_URIS[candidate] === uri)
+function readGroup(element: XmlElement): GranteeGroup {
+  const uri = element.requiredText('URI').trim()
+  const group = groupOfUri(uri)
   if (group === undefined) throw invalidArgument('Invalid group uri', 'Group/URI', uri)
   return group
 }

@@ -7,23 +7,17 @@ import {
 import type { XmlElement } from '../xml/xml-reader.ts'
 import { textElement } from '../xml/xml-writer.ts'
 
-/** Of one part, in base64. */
-export interface PartChecksum {
-  readonly algorithm: ChecksumAlgorithm
-  readonly value: string
-}
+/** What it is, in base64, and not how it was made. */
+export type ChecksumValue = Pick<ObjectChecksum, 'algorithm' | 'value'>
 
 /** What a list says of an object's checksum: how it was made, not what it is. */
-export interface ChecksumKind {
-  readonly algorithm: ChecksumAlgorithm
-  readonly type: ChecksumType
-}
+export type ChecksumKind = Pick<ObjectChecksum, 'algorithm' | 'type'>
 
 /** `ChecksumCRC32` and its like. */
 export const CHECKSUM_ELEMENTS: readonly string[] = CHECKSUM_ALGORITHMS.map(elementName)
 
 /** All that are given, in the order of `CHECKSUM_ALGORITHMS`. @throws {S3Error} MalformedXML */
-export function readChecksums(element: XmlElement): readonly PartChecksum[] {
+export function readChecksums(element: XmlElement): readonly ChecksumValue[] {
   return CHECKSUM_ALGORITHMS.flatMap((algorithm) => {
     const value = element.text(elementName(algorithm))
     return value === undefined ? [] : [{ algorithm, value }]
@@ -31,7 +25,7 @@ export function readChecksums(element: XmlElement): readonly PartChecksum[] {
 }
 
 /** The value alone. Nothing for `undefined`. */
-export function checksumElement(checksum: PartChecksum | undefined): string {
+export function checksumElement(checksum: ChecksumValue | undefined): string {
   return checksum === undefined ? '' : textElement(elementName(checksum.algorithm), checksum.value)
 }
 

@@ -1,25 +1,23 @@
+import { PART_NUMBER_MAX } from '../../../namespace/upload-record.ts'
 import type { ObjectChecksum } from '../bucket-settings.ts'
+import { invalidArgument } from '../invalid-argument.ts'
 import { S3Error } from '../s3-error.ts'
 import { malformed, parseXml, type XmlElement } from '../xml/xml-reader.ts'
 import { etagElement, textElement, xmlDocument } from '../xml/xml-writer.ts'
 import {
   CHECKSUM_ELEMENTS,
+  type ChecksumValue,
   objectChecksumElements,
-  type PartChecksum,
   readChecksums,
 } from './checksum-elements.ts'
 import { unquoteEtag } from './etag-text.ts'
-import { invalidArgument } from './invalid-argument.ts'
-
-/** Numbers of parts, as S3 allows them. */
-export const PART_NUMBER_MAX = 10_000
 
 export interface CompletedPart {
   readonly partNumber: number
   /** Without quotes. */
   readonly etag: string
   /** What the client says they are; to be compared with those of the parts. */
-  readonly checksums: readonly PartChecksum[]
+  readonly checksums: readonly ChecksumValue[]
 }
 
 export interface CompletedUpload {

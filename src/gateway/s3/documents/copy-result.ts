@@ -1,6 +1,6 @@
 import type { ObjectChecksum } from '../bucket-settings.ts'
 import { etagElement, iso8601, textElement, xmlDocument } from '../xml/xml-writer.ts'
-import { checksumElement, objectChecksumElements, type PartChecksum } from './checksum-elements.ts'
+import { type ChecksumValue, checksumElement, objectChecksumElements } from './checksum-elements.ts'
 
 export interface CopiedObject {
   readonly modifiedAtMs: number
@@ -13,7 +13,7 @@ export interface CopiedPart {
   readonly modifiedAtMs: number
   /** Without quotes. */
   readonly etag: string
-  readonly checksum: PartChecksum | undefined
+  readonly checksum: ChecksumValue | undefined
 }
 
 /** `CopyObjectResult`. Begins with `XML_DECLARATION`, which can be sent ahead of it. */

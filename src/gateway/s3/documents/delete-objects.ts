@@ -3,7 +3,7 @@ import { textElement, xmlDocument } from '../xml/xml-writer.ts'
 import { unquoteEtag } from './etag-text.ts'
 
 /** As many as S3 allows, which is as many as a page of a list has. */
-export const DELETE_OBJECTS_MAX = 1000
+const DELETE_OBJECTS_MAX = 1000
 
 export interface ObjectToDelete {
   readonly key: string

@@ -1,10 +1,10 @@
-import {
-  type LifecycleExpiration,
-  type LifecycleRule,
-  type LifecycleTransition,
-  type NoncurrentExpiration,
-  type NoncurrentTransition,
-  STORAGE_CLASSES,
+import { TRANSITION_CLASSES } from '../access/lifecycle.ts'
+import type {
+  LifecycleExpiration,
+  LifecycleRule,
+  LifecycleTransition,
+  NoncurrentExpiration,
+  NoncurrentTransition,
 } from '../bucket-settings.ts'
 import { S3Error } from '../s3-error.ts'
 import { malformed, type XmlElement } from '../xml/xml-reader.ts'
@@ -119,9 +119,10 @@ function readDate(element: XmlElement): number | undefined {
 
 function readStorageClass(element: XmlElement): string {
   const text = element.requiredText('StorageClass')
-  const storageClass = STORAGE_CLASSES.find((candidate) => candidate === text)
-  if (storageClass === undefined) throw new S3Error('InvalidStorageClass')
-  return storageClass
+  const storageClass = TRANSITION_CLASSES.find((candidate) => candidate === text)
+  if (storageClass !== undefined) return storageClass
+  const fields = { StorageClassRequested: text }
+  throw new S3Error('InvalidStorageClass', undefined, { fields })
 }
 
 function checkClasses(transitions: readonly { readonly storageClass: string }[]): void {

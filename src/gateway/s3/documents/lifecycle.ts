@@ -20,7 +20,7 @@ import {
 import { randomId } from './random-id.ts'
 
 /** As S3 allows them. */
-export const LIFECYCLE_RULES_MAX = 1000
+const LIFECYCLE_RULES_MAX = 1000
 const ID_LENGTH_MAX = 255
 
 /**

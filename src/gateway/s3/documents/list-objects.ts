@@ -1,13 +1,8 @@
 import type { Owner } from '../bucket-settings.ts'
-import { escapeXml, iso8601, textElement, xmlDocument } from '../xml/xml-writer.ts'
+import { escapeXml, iso8601, textElement } from '../xml/xml-writer.ts'
 import { type ChecksumKind, checksumKindElements } from './checksum-elements.ts'
-import {
-  commonPrefixElements,
-  encodeKey,
-  encodingTypeElement,
-  type KeyEncoding,
-  keyElement,
-} from './list-encoding.ts'
+import { type CountedKeysPage, writeKeysPage } from './keys-page.ts'
+import { encodeKey, type KeyEncoding, keyElement } from './list-encoding.ts'
 import { entryEnds } from './owner-element.ts'
 
 export interface ListedObject {
@@ -22,15 +17,8 @@ export interface ListedObject {
   readonly checksum: ChecksumKind | undefined
 }
 
-interface ObjectsPage {
-  readonly bucket: string
-  readonly prefix: string
-  readonly delimiter: string | undefined
-  readonly maxKeys: number
-  readonly encoding: KeyEncoding
-  readonly isTruncated: boolean
+interface ObjectsPage extends CountedKeysPage {
   readonly objects: readonly ListedObject[]
-  readonly commonPrefixes: readonly string[]
 }
 
 /** Of the first version of the list. */
@@ -68,22 +56,9 @@ export function writeListObjectsV2(page: ContinuedObjectsPage): string {
 }
 
 function writePage(page: ObjectsPage, place: readonly string[]): string {
-  const { encoding } = page
   const endOf = entryEnds()
-  return xmlDocument(
-    'ListBucketResult',
-    [
-      textElement('Name', page.bucket),
-      keyElement('Prefix', page.prefix, encoding),
-      ...place,
-      textElement('MaxKeys', page.maxKeys),
-      keyElement('Delimiter', page.delimiter, encoding),
-      encodingTypeElement(encoding),
-      textElement('IsTruncated', page.isTruncated),
-      ...page.objects.map((object) => writeObject(object, encoding, endOf)),
-      commonPrefixElements(page.commonPrefixes, encoding),
-    ].join(''),
-  )
+  const entries = page.objects.map((object) => writeObject(object, page.encoding, endOf))
+  return writeKeysPage('ListBucketResult', page, place, entries)
 }
 
 function writeObject(

@@ -2,9 +2,9 @@ import type { Owner } from '../bucket-settings.ts'
 import { etagElement, iso8601, textElement, xmlDocument } from '../xml/xml-writer.ts'
 import {
   type ChecksumKind,
+  type ChecksumValue,
   checksumElement,
   checksumKindElements,
-  type PartChecksum,
 } from './checksum-elements.ts'
 import { ownerElement } from './owner-element.ts'
 
@@ -14,7 +14,7 @@ export interface ListedPart {
   /** Without quotes. */
   readonly etag: string
   readonly sizeBytes: number
-  readonly checksum: PartChecksum | undefined
+  readonly checksum: ChecksumValue | undefined
 }
 
 export interface PartsPage {

@@ -1,6 +1,7 @@
 import type { Owner } from '../bucket-settings.ts'
 import { iso8601, textElement, xmlDocument } from '../xml/xml-writer.ts'
 import { type ChecksumKind, checksumKindElements } from './checksum-elements.ts'
+import type { KeysPage } from './keys-page.ts'
 import {
   commonPrefixElements,
   encodingTypeElement,
@@ -19,19 +20,13 @@ export interface ListedUpload {
   readonly checksum: ChecksumKind | undefined
 }
 
-export interface UploadsPage {
-  readonly bucket: string
-  readonly prefix: string
-  readonly delimiter: string | undefined
+export interface UploadsPage extends KeysPage {
   readonly keyMarker: string
   readonly uploadIdMarker: string
   readonly nextKeyMarker: string | undefined
   readonly nextUploadIdMarker: string | undefined
   readonly maxUploads: number
-  readonly encoding: KeyEncoding
-  readonly isTruncated: boolean
   readonly uploads: readonly ListedUpload[]
-  readonly commonPrefixes: readonly string[]
 }
 
 /** `ListMultipartUploadsResult`. Upload ids are never URL-encoded. */

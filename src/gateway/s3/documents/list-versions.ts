@@ -1,12 +1,8 @@
 import type { Owner } from '../bucket-settings.ts'
-import { etagElement, iso8601, textElement, xmlDocument } from '../xml/xml-writer.ts'
+import { etagElement, iso8601, textElement } from '../xml/xml-writer.ts'
 import { checksumKindElements } from './checksum-elements.ts'
-import {
-  commonPrefixElements,
-  encodingTypeElement,
-  type KeyEncoding,
-  keyElement,
-} from './list-encoding.ts'
+import { type CountedKeysPage, writeKeysPage } from './keys-page.ts'
+import { type KeyEncoding, keyElement } from './list-encoding.ts'
 import type { ListedObject } from './list-objects.ts'
 import { entryEnds, ownerElement } from './owner-element.ts'
 
@@ -26,43 +22,27 @@ export interface ListedDeleteMarker {
   readonly owner: Owner | undefined
 }
 
-export interface VersionsPage {
-  readonly bucket: string
-  readonly prefix: string
-  readonly delimiter: string | undefined
+export interface VersionsPage extends CountedKeysPage {
   readonly keyMarker: string
   readonly versionIdMarker: string
   readonly nextKeyMarker: string | undefined
   readonly nextVersionIdMarker: string | undefined
-  readonly maxKeys: number
-  readonly encoding: KeyEncoding
-  readonly isTruncated: boolean
   /** By key, the newest first; delete markers stand among the versions. */
   readonly versions: readonly (ListedVersion | ListedDeleteMarker)[]
-  readonly commonPrefixes: readonly string[]
 }
 
 /** `ListVersionsResult`. Version ids are never URL-encoded. */
 export function writeListVersionsResult(page: VersionsPage): string {
   const { encoding } = page
   const endOf = entryEnds()
-  return xmlDocument(
-    'ListVersionsResult',
-    [
-      textElement('Name', page.bucket),
-      keyElement('Prefix', page.prefix, encoding),
-      keyElement('KeyMarker', page.keyMarker, encoding),
-      textElement('VersionIdMarker', page.versionIdMarker),
-      keyElement('NextKeyMarker', page.nextKeyMarker, encoding),
-      textElement('NextVersionIdMarker', page.nextVersionIdMarker),
-      textElement('MaxKeys', page.maxKeys),
-      keyElement('Delimiter', page.delimiter, encoding),
-      encodingTypeElement(encoding),
-      textElement('IsTruncated', page.isTruncated),
-      ...page.versions.map((version) => writeVersion(version, encoding, endOf)),
-      commonPrefixElements(page.commonPrefixes, encoding),
-    ].join(''),
-  )
+  const place = [
+    keyElement('KeyMarker', page.keyMarker, encoding),
+    textElement('VersionIdMarker', page.versionIdMarker),
+    keyElement('NextKeyMarker', page.nextKeyMarker, encoding),
+    textElement('NextVersionIdMarker', page.nextVersionIdMarker),
+  ]
+  const entries = page.versions.map((version) => writeVersion(version, encoding, endOf))
+  return writeKeysPage('ListVersionsResult', page, place, entries)
 }
 
 function writeVersion(

@@ -1,9 +1,14 @@
 import type { Random } from '../../../runtime/random.ts'
-import type { NotificationTarget } from '../bucket-settings.ts'
+import {
+  NOTIFICATION_KINDS,
+  type NotificationKind,
+  type NotificationTarget,
+} from '../bucket-settings.ts'
+import { webhookOfArn } from '../events/webhook.ts'
+import { invalidArgument } from '../invalid-argument.ts'
 import { S3Error } from '../s3-error.ts'
 import { malformed, parseXml, type XmlElement } from '../xml/xml-reader.ts'
 import { textElement, textElements, xmlDocument, xmlElement } from '../xml/xml-writer.ts'
-import { invalidArgument } from './invalid-argument.ts'
 import { randomId } from './random-id.ts'
 
 /** As S3 allows them. */
@@ -12,11 +17,11 @@ const ID_LENGTH_MAX = 255
 const FILTER_LENGTH_MAX = 1024
 
 /** Each kind of target that S3 knows: the element of one, and the element of its ARN. */
-const KINDS: ReadonlyMap<string, string> = new Map([
-  ['TopicConfiguration', 'Topic'],
-  ['QueueConfiguration', 'Queue'],
-  ['CloudFunctionConfiguration', 'CloudFunction'],
-])
+const KINDS: Readonly<Record<NotificationKind, string>> = {
+  TopicConfiguration: 'Topic',
+  QueueConfiguration: 'Queue',
+  CloudFunctionConfiguration: 'CloudFunction',
+}
 
 const ARN = /^arn:[^:\s]+:[^:\s]+:[^:\s]*:[^:\s]*:\S+$/
 
@@ -55,7 +60,8 @@ const EVENTS: ReadonlySet<string> = new Set(
 
 /**
  * `NotificationConfiguration`: topics, queues and functions alike are targets named by an ARN.
- * Whether there is such a target is the caller's to find. One without an id is given one.
+ * Whether there is such a target is found by `checkNotificationTargets`. One without an id is given
+ * one.
  *
  * @throws {S3Error} MalformedXML: also a target without an event. InvalidArgument: an event that
  * is none, an ARN that is none, a filter by something else, an id that is too long or there twice,
@@ -66,7 +72,7 @@ export function readNotificationConfiguration(
   random: Random,
 ): readonly NotificationTarget[] {
   const root = parseXml(body, 'NotificationConfiguration')
-  root.only(...KINDS.keys(), 'EventBridgeConfiguration')
+  root.only(...NOTIFICATION_KINDS, 'EventBridgeConfiguration')
   if (root.child('EventBridgeConfiguration') !== undefined) {
     throw new S3Error('NotImplemented', 'Notifications to EventBridge are not implemented.')
   }
@@ -78,7 +84,8 @@ export function readNotificationConfiguration(
 }
 
 function readTarget(element: XmlElement, random: Random): NotificationTarget {
-  const arnName = KINDS.get(element.name) ?? ''
+  const kind = NOTIFICATION_KINDS.find((name) => name === element.name) ?? 'QueueConfiguration'
+  const arnName = KINDS[kind]
   element.only('Id', arnName, 'Event', 'Filter')
   const id = element.text('Id') ?? ''
   if (id.length > ID_LENGTH_MAX) throw invalid(`An Id is longer than ${ID_LENGTH_MAX}`)
@@ -91,7 +98,48 @@ function readTarget(element: XmlElement, random: Random): NotificationTarget {
     throw invalidArgument('The event is not supported for notifications', 'Event', unknown)
   }
   const { prefix, suffix } = readFilter(element.child('Filter'))
-  return { id: id === '' ? randomId(random) : id, arn, events, prefix, suffix }
+  const target = { id: id === '' ? randomId(random) : id, arn, events, prefix, suffix }
+  return kind === kindOfArn(arn) ? target : { ...target, kind }
+}
+
+/**
+ * @throws {S3Error} InvalidArgument: an ARN of no webhook that there is; or two of the targets want
+ * the same event of the same key.
+ */
+export function checkNotificationTargets(
+  targets: readonly NotificationTarget[],
+  webhooks: ReadonlySet<string>,
+): void {
+  for (const { arn } of targets) {
+    const name = webhookOfArn(arn)
+    if (name !== undefined && webhooks.has(name)) continue
+    const message = 'Unable to validate the following destination configurations'
+    throw invalidArgument(message, 'Arn', arn)
+  }
+  for (const [index, target] of targets.entries()) {
+    if (!targets.slice(0, index).some((other) => overlaps(target, other))) continue
+    throw invalid(
+      'Configurations overlap. Configurations on the same bucket cannot share a common event type.',
+    )
+  }
+}
+
+/** There may be a key and an event that both want. Source: the S3 user guide, "Overlapping". */
+function overlaps(one: NotificationTarget, other: NotificationTarget): boolean {
+  const isShared = one.events.some((event) => other.events.some((each) => isCommon(event, each)))
+  const [prefix, longerPrefix] = byLength(one.prefix, other.prefix)
+  const [suffix, longerSuffix] = byLength(one.suffix, other.suffix)
+  return isShared && longerPrefix.startsWith(prefix) && longerSuffix.endsWith(suffix)
+}
+
+function isCommon(one: string, other: string): boolean {
+  const all = (event: string) => event.replace(/\*$/, '')
+  if (one.endsWith('*')) return other.startsWith(all(one)) || all(one).startsWith(all(other))
+  return other.endsWith('*') ? one.startsWith(all(other)) : one === other
+}
+
+function byLength(one: string, other: string): readonly [string, string] {
+  return one.length <= other.length ? [one, other] : [other, one]
 }
 
 function readFilter(filter: XmlElement | undefined): { prefix: string; suffix: string } {
@@ -119,17 +167,16 @@ function invalid(message: string): S3Error {
   return new S3Error('InvalidArgument', message)
 }
 
-/** Targets of an SNS or Lambda ARN are shown as such, all others as queues. */
 export function writeNotificationConfiguration(targets: readonly NotificationTarget[]): string {
   return xmlDocument('NotificationConfiguration', targets.map(writeTarget).join(''))
 }
 
 function writeTarget(target: NotificationTarget): string {
-  const kind = kindOfArn(target.arn)
+  const kind = target.kind ?? kindOfArn(target.arn)
   const rules = `${writeRule('prefix', target.prefix)}${writeRule('suffix', target.suffix)}`
   const content = [
     textElement('Id', target.id),
-    textElement(KINDS.get(kind) ?? '', target.arn),
+    textElement(KINDS[kind], target.arn),
     textElements('Event', target.events),
     rules === '' ? '' : xmlElement('Filter', xmlElement('S3Key', rules)),
   ]
@@ -141,7 +188,7 @@ function writeRule(name: 'prefix' | 'suffix', value: string): string {
   return xmlElement('FilterRule', `${textElement('Name', name)}${textElement('Value', value)}`)
 }
 
-function kindOfArn(arn: string): string {
+function kindOfArn(arn: string): NotificationKind {
   switch (arn.split(':')[2]) {
     case 'sns':
       return 'TopicConfiguration'

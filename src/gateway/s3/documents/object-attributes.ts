@@ -1,11 +1,11 @@
 import type { ObjectChecksum } from '../bucket-settings.ts'
 import { textElement, xmlDocument, xmlElement } from '../xml/xml-writer.ts'
-import { checksumElement, objectChecksumElements, type PartChecksum } from './checksum-elements.ts'
+import { type ChecksumValue, checksumElement, objectChecksumElements } from './checksum-elements.ts'
 
 export interface AttributesPart {
   readonly partNumber: number
   readonly sizeBytes: number
-  readonly checksum: PartChecksum | undefined
+  readonly checksum: ChecksumValue | undefined
 }
 
 export interface AttributesParts {

@@ -3,9 +3,9 @@ import {
   type ObjectLockSettings,
   RETENTION_MODES,
 } from '../bucket-settings.ts'
+import { invalidArgument } from '../invalid-argument.ts'
 import { malformed, parseXml, type XmlElement } from '../xml/xml-reader.ts'
 import { textElement, xmlDocument, xmlElement } from '../xml/xml-writer.ts'
-import { invalidArgument } from './invalid-argument.ts'
 
 /** As long as S3 allows: a century either way. */
 const DAYS_MAX = 36_500

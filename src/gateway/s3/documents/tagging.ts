@@ -1,12 +1,12 @@
 import type { Tag } from '../bucket-settings.ts'
+import { cutText } from '../invalid-argument.ts'
 import { isS3Error, S3Error } from '../s3-error.ts'
 import { QueryParameters } from '../s3-request.ts'
 import { parseXml, type XmlElement } from '../xml/xml-reader.ts'
 import { textElement, xmlDocument } from '../xml/xml-writer.ts'
-import { cutText } from './invalid-argument.ts'
 
 /** As many as S3 allows. Source: the S3 user guide, on object and on bucket tags. */
-export const TAGS_MAX = { object: 10, bucket: 50 } as const
+const TAGS_MAX = { object: 10, bucket: 50 } as const
 /** In UTF-16 units, as S3 counts them. */
 const KEY_LENGTH_MAX = 128
 const VALUE_LENGTH_MAX = 256

@@ -11,9 +11,9 @@ import {
   readEncryptionConfiguration,
   writeEncryptionConfiguration,
 } from '../documents/encryption.ts'
-import { invalidArgument } from '../documents/invalid-argument.ts'
 import { readLifecycleConfiguration, writeLifecycleConfiguration } from '../documents/lifecycle.ts'
 import {
+  checkNotificationTargets,
   readNotificationConfiguration,
   writeNotificationConfiguration,
 } from '../documents/notification.ts'
@@ -74,15 +74,12 @@ const SETTINGS: { readonly [Kind in PlainSetting]: Setting<Kind> } = {
     get: 's3:GetBucketNotification',
     put: 's3:PutBucketNotification',
     missing: 'InternalError',
-    read: (body, { parts }) => readNotificationConfiguration(body, parts.random),
-    write: writeNotificationConfiguration,
-    check: (_, targets) => {
-      const [target] = targets
-      if (target === undefined) return
-      // Nothing delivers events: to take the settings would promise that something does.
-      const message = 'Unable to validate the following destination configurations'
-      throw invalidArgument(message, 'Arn', target.arn)
+    read: (body, { parts }) => {
+      const targets = readNotificationConfiguration(body, parts.random)
+      checkNotificationTargets(targets, parts.config.webhooks ?? new Set())
+      return targets
     },
+    write: writeNotificationConfiguration,
   },
   objectLock: {
     get: 's3:GetBucketObjectLockConfiguration',
@@ -155,7 +152,8 @@ export async function putSetting<Kind extends PlainSetting>(
   const value = setting.read(await exchange.document(), exchange)
   setting.check?.(view, value)
   await changeDocument(exchange, view, kind, JSON.stringify(value))
-  return emptyReply(200)
+  // Source: the S3 API reference, "PutBucketTagging": the only one of these without content.
+  return emptyReply(kind === 'tagging' ? 204 : 200)
 }
 
 export async function deleteSetting(exchange: S3Exchange, kind: PlainSetting): Promise<S3Reply> {

@@ -2,12 +2,13 @@ import { isStoreError } from '../../../base/store-error.ts'
 import { type Bucket, isBucketName } from '../../../namespace/bucket-record.ts'
 import type { CreateBucketRequest } from '../../../namespace/namespace-api.ts'
 import { resolveGrants } from '../access/acl.ts'
-import { checkPutAcl } from '../access/put-acl-rules.ts'
+import { checkPutAcl, type NewAcl } from '../access/put-acl-rules.ts'
 import { OBJECT_OWNERSHIPS, type ObjectOwnership } from '../bucket-settings.ts'
 import { readCreateBucketConfiguration } from '../documents/create-bucket.ts'
 import { writeListBuckets } from '../documents/list-buckets.ts'
 import { writeLocationConstraint } from '../documents/location-constraint.ts'
-import { S3Error } from '../s3-error.ts'
+import { invalidArgument } from '../invalid-argument.ts'
+import { isS3Error, S3Error } from '../s3-error.ts'
 import type { S3Exchange } from '../s3-exchange.ts'
 import { DEFAULT_REGION } from '../s3-parts.ts'
 import { emptyReply, type S3Reply, xmlReply } from '../s3-reply.ts'
@@ -60,7 +61,7 @@ export async function createBucket(exchange: S3Exchange): Promise<S3Reply> {
   const owner = { id: principal.canonicalId, displayName: principal.displayName }
   const ownership = readOwnership(exchange)
   const added = readHeaderAcl(exchange, { kind: 'bucket', owner, bucketOwner: owner })
-  if (added !== undefined) checkPutAcl(added, { ownerId: owner.id, ownership })
+  if (added !== undefined) checkNewAcl(added, owner.id, ownership)
   const grants = added && (await resolveGrants(added.acl.grants, users))
   const tags = settings?.tags ?? []
   const request = {
@@ -116,8 +117,18 @@ export async function getBucketLocation(exchange: S3Exchange): Promise<S3Reply> 
   return xmlReply(writeLocationConstraint(region === DEFAULT_REGION ? '' : region))
 }
 
-export function regionOf({ parts }: S3Exchange): string {
+function regionOf({ parts }: S3Exchange): string {
   return parts.config.region ?? DEFAULT_REGION
+}
+
+/** Lists that have no effect in a new bucket are refused with another code than in an old one. */
+function checkNewAcl(added: NewAcl, ownerId: string, ownership: ObjectOwnership): void {
+  try {
+    checkPutAcl(added, { ownerId, ownership })
+  } catch (cause) {
+    if (!isS3Error(cause, 'AccessControlListNotSupported')) throw cause
+    throw new S3Error('InvalidBucketAclWithObjectOwnership', undefined, { cause })
+  }
 }
 
 function checkRegion(exchange: S3Exchange, wanted: string | undefined): void {
@@ -132,6 +143,5 @@ function readOwnership(exchange: S3Exchange): ObjectOwnership {
   if (text === undefined) return 'BucketOwnerEnforced'
   const found = OBJECT_OWNERSHIPS.find((known) => known === text)
   if (found !== undefined) return found
-  const fields = { ArgumentName: 'x-amz-object-ownership', ArgumentValue: text }
-  throw new S3Error('InvalidArgument', `${text} is no object ownership`, { fields })
+  throw invalidArgument(`${text} is no object ownership`, 'x-amz-object-ownership', text)
 }

@@ -7,7 +7,11 @@ import {
   publicVersionId,
   type StoredPart,
 } from '../../../namespace/object-version.ts'
-import type { Upload, UploadedPart } from '../../../namespace/upload-record.ts'
+import {
+  PART_NUMBER_MAX,
+  type Upload,
+  type UploadedPart,
+} from '../../../namespace/upload-record.ts'
 import {
   checkCompletion,
   checksumOfParts,
@@ -20,6 +24,7 @@ import {
   readCompleteMultipartUpload,
   writeCompleteMultipartUploadResult,
 } from '../documents/complete-multipart-upload.ts'
+import { causeOf } from '../events/event-cause.ts'
 import { S3Error } from '../s3-error.ts'
 import type { S3Exchange } from '../s3-exchange.ts'
 import { type S3Reply, xmlReply } from '../s3-reply.ts'
@@ -29,7 +34,6 @@ import { readWriteCondition } from './write-attributes.ts'
 
 /** Every part but the last. Source: the S3 user guide, "Amazon S3 multipart upload limits". */
 const PART_BYTES_MIN = 5 * 1024 * 1024
-const PARTS_MAX = 10_000
 const MD5_BYTES = 16
 
 type Checksum = ObjectVersion['checksum']
@@ -63,6 +67,7 @@ export async function completeUpload(exchange: S3Exchange): Promise<S3Reply> {
     checksum,
     recordFileId: record.fileId,
     condition,
+    cause: causeOf(exchange, view, 'ObjectCreated:CompleteMultipartUpload'),
   }
   const version = await nameStored(exchange.parts, record, () =>
     namespace.completeUpload(request, exchange.signal),
@@ -92,7 +97,7 @@ async function listAllParts(
 ): Promise<readonly UploadedPart[] | undefined> {
   const { namespace } = exchange.parts
   try {
-    return await namespace.listParts({ ...ref, after: 0, limit: PARTS_MAX }, exchange.signal)
+    return await namespace.listParts({ ...ref, after: 0, limit: PART_NUMBER_MAX }, exchange.signal)
   } catch (error) {
     if (isStoreError(error, 'UPLOAD_NOT_FOUND')) return undefined
     throw error

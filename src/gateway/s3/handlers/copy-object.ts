@@ -11,6 +11,8 @@ import type { BucketView } from '../bucket-view.ts'
 import type { ByteRange } from '../byte-range.ts'
 import { type CopySource, parseCopySource } from '../copy-source.ts'
 import { writeCopyObjectResult } from '../documents/copy-result.ts'
+import { causeOf } from '../events/event-cause.ts'
+import { invalidArgument } from '../invalid-argument.ts'
 import { type MessageDigest, newMd5 } from '../message-digest.ts'
 import { S3Error } from '../s3-error.ts'
 import type { S3Exchange } from '../s3-exchange.ts'
@@ -61,7 +63,8 @@ export async function copyObject(exchange: S3Exchange): Promise<S3Reply> {
     ...copy.sums,
     parts: [part],
   }
-  const request = { bucket: view.ref, key, version, condition }
+  const cause = causeOf(exchange, view, 'ObjectCreated:Copy')
+  const request = { bucket: view.ref, key, version, condition, cause }
   const stored = await nameStored(parts, part, () =>
     parts.namespace.putObject(request, exchange.signal),
   )
@@ -183,8 +186,7 @@ function readDirective(exchange: S3Exchange, name: string): 'COPY' | 'REPLACE' {
   const text = exchange.header(name)
   if (text === undefined || text === 'COPY') return 'COPY'
   if (text === 'REPLACE') return text
-  const fields = { ArgumentName: name, ArgumentValue: text.slice(0, 100) }
-  throw new S3Error('InvalidArgument', `Unknown value of ${name}`, { fields })
+  throw invalidArgument(`Unknown value of ${name}`, name, text)
 }
 
 /** @throws {S3Error} InvalidRequest: the copy would be what is there already. */

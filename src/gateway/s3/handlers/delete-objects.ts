@@ -11,6 +11,7 @@ import {
   type UndeletedObject,
   writeDeleteResult,
 } from '../documents/delete-objects.ts'
+import { causeOf } from '../events/event-cause.ts'
 import { checkKey } from '../object-key.ts'
 import { isS3Error, S3Error } from '../s3-error.ts'
 import type { S3Exchange } from '../s3-exchange.ts'
@@ -80,7 +81,8 @@ async function deleteOne(
   const bypasses = exchange.header('x-amz-bypass-governance-retention')?.toLowerCase() === 'true'
   const bypassesGovernance =
     bypasses && exchange.isAuthorized('s3:BypassGovernanceRetention', about)
-  const request = { bucket: view.ref, key, versionId, condition, bypassesGovernance }
+  const cause = causeOf(exchange, view, 'ObjectRemoved')
+  const request = { bucket: view.ref, key, versionId, condition, bypassesGovernance, cause }
   return await namespace.deleteObject(request, exchange.signal)
 }
 

@@ -3,6 +3,7 @@ import type { ObjectAccess } from '../access/authorize.ts'
 import type { S3Action } from '../access/s3-actions.ts'
 import type { AccessControlList } from '../bucket-settings.ts'
 import type { BucketView } from '../bucket-view.ts'
+import { invalidArgument } from '../invalid-argument.ts'
 import { S3Error } from '../s3-error.ts'
 import type { S3Exchange } from '../s3-exchange.ts'
 
@@ -51,8 +52,7 @@ export function accessOf(version: ObjectVersion, view: BucketView): ObjectAccess
 /** @throws {S3Error} InvalidArgument: what no version can be called. */
 export function checkVersionId(versionId: string | undefined): void {
   if (versionId === undefined || versionId === 'null' || /^[0-9a-f]{32}$/.test(versionId)) return
-  const fields = { ArgumentName: 'versionId', ArgumentValue: versionId.slice(0, 100) }
-  throw new S3Error('InvalidArgument', 'Invalid version id specified', { fields })
+  throw invalidArgument('Invalid version id specified', 'versionId', versionId)
 }
 
 function markerError(version: ObjectVersion, { key, versionId }: VersionRequest): S3Error {

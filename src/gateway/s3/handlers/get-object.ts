@@ -5,6 +5,7 @@ import { checksumHeaderName } from '../body/checksum.ts'
 import type { BucketView } from '../bucket-view.ts'
 import { type ByteRange, parseRange } from '../byte-range.ts'
 import { checksumHeaders, overriddenHeaders, versionHeaders } from '../object-headers.ts'
+import { parsePartNumber } from '../part-number.ts'
 import { S3Error } from '../s3-error.ts'
 import type { S3Exchange } from '../s3-exchange.ts'
 import type { ReplyHeaders, S3Reply } from '../s3-reply.ts'
@@ -26,13 +27,10 @@ export async function getObject(exchange: S3Exchange): Promise<S3Reply> {
   const { range, status } = selection
   const { signal } = exchange
   const held = readHeld(client, version, range, HELD_BYTES_MAX, signal)
-  const body = held
-    ? await held
-    : {
-        pieces: await begin(readVersion(client, version, range, signal)),
-        sizeBytes: range.end - range.start,
-      }
-  return { status, headers, body }
+  const body = held instanceof Promise ? await held : held
+  if (body !== undefined) return { status, headers, body }
+  const pieces = await begin(readVersion(client, version, range, signal))
+  return { status, headers, body: { pieces, sizeBytes: range.end - range.start } }
 }
 
 /** The first piece is fetched before the answer begins: what cannot be read at all is an error. */
@@ -65,12 +63,12 @@ async function select(exchange: S3Exchange) {
   const header = (name: string) => exchange.header(name)
   checkReadConditions(header, { etag: version.etag, lastModifiedMs: version.modifiedAtMs })
   const selection = selectionOf(exchange, version)
-  const headers = {
-    ...versionHeaders(version, view),
-    ...expirationOf(exchange, version, view, versionId),
-    ...selection.headers,
-    ...overriddenHeaders(exchange),
-  }
+  const headers = Object.assign(
+    versionHeaders(version, view),
+    expirationOf(exchange, version, view, versionId),
+    selection.headers,
+    overriddenHeaders(exchange),
+  )
   return { selection, version, headers }
 }
 
@@ -107,12 +105,7 @@ function isSameAsBefore(exchange: S3Exchange, version: ObjectVersion): boolean {
 
 /** The needle that tells of an upload's parts, if there is one, has no bytes of the object. */
 function partSelection(version: ObjectVersion, text: string, isChecked: boolean): Selection {
-  const number = Number(text)
-  if (!/^\d{1,5}$/.test(text) || number < 1 || number > 10_000) {
-    const message = 'Part number must be an integer between 1 and 10000, inclusive'
-    const fields = { ArgumentName: 'partNumber', ArgumentValue: text.slice(0, 100) }
-    throw new S3Error('InvalidArgument', message, { fields })
-  }
+  const number = parsePartNumber(text)
   const isMultipart = version.etag.includes('-')
   const count = isMultipart ? version.parts.length : 1
   if (number > count) throw new S3Error('InvalidPartNumber')

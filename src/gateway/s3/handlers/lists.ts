@@ -4,35 +4,27 @@ import type { Owner } from '../bucket-settings.ts'
 import type { BucketView } from '../bucket-view.ts'
 import { writeListObjects, writeListObjectsV2 } from '../documents/list-objects.ts'
 import { writeListVersionsResult } from '../documents/list-versions.ts'
-import { S3Error } from '../s3-error.ts'
+import { invalidArgument } from '../invalid-argument.ts'
 import type { S3Exchange } from '../s3-exchange.ts'
 import { type S3Reply, xmlReply } from '../s3-reply.ts'
-import { readCount, readEncoding } from './list-parameters.ts'
+import { keysPage, type ListRequest, readListRequest } from './list-parameters.ts'
 
-const KEYS_MAX = 1000
-const KEYS = { min: 0, max: KEYS_MAX, usual: KEYS_MAX }
 /** The id of a version, or what an earlier page said: that and where it was. */
 const VERSION_MARKER = /^(?:null|[0-9a-f]{32})(?:\.\d{1,16})?$/
 
 export async function listObjects(exchange: S3Exchange): Promise<S3Reply> {
   const view = await exchange.bucket()
   exchange.authorize('s3:ListBucket', { key: undefined })
-  const request = readListRequest(exchange, view)
+  const request = readListRequest(exchange, view, 'max-keys')
   const marker = exchange.query('marker') ?? ''
   const page = await pageOf(exchange, { ...request, after: marker })
-  const { delimiter, encoding, limit: maxKeys, prefix } = request
   const names = ownerNames(exchange, view)
   const body = writeListObjects({
-    bucket: view.bucket.name,
-    prefix,
-    delimiter: delimiter === '' ? undefined : delimiter,
-    maxKeys,
-    encoding,
-    isTruncated: page.next !== undefined,
+    ...keysPage(view, request, page),
+    maxKeys: request.limit,
     objects: await listed(page, names),
-    commonPrefixes: page.commonPrefixes,
     marker,
-    nextMarker: delimiter === '' ? undefined : page.next,
+    nextMarker: request.delimiter === '' ? undefined : page.next,
   })
   return xmlReply(body)
 }
@@ -41,24 +33,18 @@ export async function listObjectsV2(exchange: S3Exchange): Promise<S3Reply> {
   const view = await exchange.bucket()
   exchange.authorize('s3:ListBucket', { key: undefined })
   const type = exchange.query('list-type') ?? ''
-  if (type !== '2') throw badArgument('list-type', type, 'There is no such type of list')
-  const request = readListRequest(exchange, view)
+  if (type !== '2') throw invalidArgument('There is no such type of list', 'list-type', type)
+  const request = readListRequest(exchange, view, 'max-keys')
   const token = exchange.query('continuation-token')
   const startAfter = exchange.query('start-after')
   const after = token === undefined ? (startAfter ?? '') : decodeToken(token)
   const page = await pageOf(exchange, { ...request, after })
-  const { delimiter, encoding, limit: maxKeys, prefix } = request
   const isOwnerWanted = exchange.query('fetch-owner')?.toLowerCase() === 'true'
   const names = isOwnerWanted ? ownerNames(exchange, view) : undefined
   const body = writeListObjectsV2({
-    bucket: view.bucket.name,
-    prefix,
-    delimiter: delimiter === '' ? undefined : delimiter,
-    maxKeys,
-    encoding,
-    isTruncated: page.next !== undefined,
+    ...keysPage(view, request, page),
+    maxKeys: request.limit,
     objects: await listed(page, names),
-    commonPrefixes: page.commonPrefixes,
     startAfter,
     continuationToken: token,
     nextContinuationToken: page.next && encodeToken(page.next),
@@ -69,21 +55,20 @@ export async function listObjectsV2(exchange: S3Exchange): Promise<S3Reply> {
 export async function listVersions(exchange: S3Exchange): Promise<S3Reply> {
   const view = await exchange.bucket()
   exchange.authorize('s3:ListBucketVersions', { key: undefined })
-  const request = readListRequest(exchange, view)
+  const request = readListRequest(exchange, view, 'max-keys')
   const keyMarker = exchange.query('key-marker') ?? ''
   const versionIdMarker = exchange.query('version-id-marker') ?? ''
   if (versionIdMarker !== '' && keyMarker === '') {
     const message = 'A version-id marker cannot be specified without a key marker.'
-    throw badArgument('version-id-marker', versionIdMarker, message)
+    throw invalidArgument(message, 'version-id-marker', versionIdMarker)
   }
   if (versionIdMarker !== '' && !VERSION_MARKER.test(versionIdMarker)) {
-    throw badArgument('version-id-marker', versionIdMarker, 'Invalid version id specified')
+    throw invalidArgument('Invalid version id specified', 'version-id-marker', versionIdMarker)
   }
-  const { delimiter, encoding, limit: maxKeys, prefix } = request
   const { namespace } = exchange.parts
   const afterVersionId = versionIdMarker === '' ? undefined : versionIdMarker
   const page =
-    maxKeys === 0
+    request.limit === 0
       ? { versions: [], commonPrefixes: [], next: undefined }
       : await namespace.listVersions(
           { ...request, after: keyMarker, afterVersionId },
@@ -103,39 +88,23 @@ export async function listVersions(exchange: S3Exchange): Promise<S3Reply> {
     )
   }
   const body = writeListVersionsResult({
-    bucket: view.bucket.name,
-    prefix,
-    delimiter: delimiter === '' ? undefined : delimiter,
+    ...keysPage(view, request, page),
+    maxKeys: request.limit,
     keyMarker,
     versionIdMarker,
     nextKeyMarker: page.next?.after,
     nextVersionIdMarker: page.next?.afterVersionId,
-    maxKeys,
-    encoding,
-    isTruncated: page.next !== undefined,
     versions,
-    commonPrefixes: page.commonPrefixes,
   })
   return xmlReply(body)
 }
 
-function readListRequest(exchange: S3Exchange, view: BucketView) {
-  return {
-    bucket: view.ref,
-    prefix: exchange.query('prefix') ?? '',
-    delimiter: exchange.query('delimiter') ?? '',
-    limit: readCount(exchange, 'max-keys', KEYS),
-    encoding: readEncoding(exchange),
-  }
-}
-
 async function pageOf(
   exchange: S3Exchange,
-  request: ReturnType<typeof readListRequest> & { readonly after: string },
+  request: ListRequest & { readonly after: string },
 ): Promise<ObjectPage> {
-  const { encoding: _, ...wanted } = request
-  if (wanted.limit === 0) return { objects: [], commonPrefixes: [], next: undefined }
-  return await exchange.parts.namespace.listObjects(wanted, exchange.signal)
+  if (request.limit === 0) return { objects: [], commonPrefixes: [], next: undefined }
+  return await exchange.parts.namespace.listObjects(request, exchange.signal)
 }
 
 /** Without `names` nobody asked for owners. */
@@ -178,10 +147,6 @@ function decodeToken(token: string): string {
   const after = bytes.toString('utf8')
   const isOurs = token !== '' && encodeToken(after) === token.replace(/=+$/, '')
   if (isOurs && !after.includes('\0')) return after
-  throw badArgument('continuation-token', token, 'The continuation token provided is incorrect')
-}
-
-function badArgument(name: string, value: string, message: string): S3Error {
-  const fields = { ArgumentName: name, ArgumentValue: value.slice(0, 100) }
-  return new S3Error('InvalidArgument', message, { fields })
+  const message = 'The continuation token provided is incorrect'
+  throw invalidArgument(message, 'continuation-token', token)
 }

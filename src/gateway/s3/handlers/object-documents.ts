@@ -10,6 +10,8 @@ import { readLegalHold, writeLegalHold } from '../documents/legal-hold.ts'
 import { writeObjectAttributes } from '../documents/object-attributes.ts'
 import { readRetention, writeRetention } from '../documents/retention.ts'
 import { readTagging, writeTagging } from '../documents/tagging.ts'
+import { causeOf } from '../events/event-cause.ts'
+import { invalidArgument } from '../invalid-argument.ts'
 import { httpDate } from '../object-headers.ts'
 import { S3Error } from '../s3-error.ts'
 import type { S3Exchange } from '../s3-exchange.ts'
@@ -42,12 +44,14 @@ export async function putObjectTagging(exchange: S3Exchange): Promise<S3Reply> {
   exchange.bodyTags = new Map(tags.value?.map(({ key, value }) => [key, value]))
   const found = await target(exchange, 's3:PutObjectTagging', 's3:PutObjectVersionTagging')
   if (tags.value === undefined) throw tags.error
-  return emptyReply(200, await change(exchange, found, { tags: tags.value }))
+  const cause = causeOf(exchange, found.view, 'ObjectTagging:Put')
+  return emptyReply(200, await change(exchange, found, { tags: tags.value }, { cause }))
 }
 
 export async function deleteObjectTagging(exchange: S3Exchange): Promise<S3Reply> {
   const found = await target(exchange, 's3:DeleteObjectTagging', 's3:DeleteObjectVersionTagging')
-  return emptyReply(204, await change(exchange, found, { tags: [] }))
+  const cause = causeOf(exchange, found.view, 'ObjectTagging:Delete')
+  return emptyReply(204, await change(exchange, found, { tags: [] }, { cause }))
 }
 
 export async function getObjectAcl(exchange: S3Exchange): Promise<S3Reply> {
@@ -71,7 +75,9 @@ export async function putObjectAcl(exchange: S3Exchange): Promise<S3Reply> {
     publicAccessBlock: view.document('publicAccess'),
   })
   const grants = await grantsOf(exchange, added)
-  return emptyReply(200, await change(exchange, found, { acl: JSON.stringify({ owner, grants }) }))
+  const acl = JSON.stringify({ owner, grants })
+  const cause = causeOf(exchange, view, 'ObjectAcl:Put')
+  return emptyReply(200, await change(exchange, found, { acl }, { cause }))
 }
 
 export async function getRetention(exchange: S3Exchange): Promise<S3Reply> {
@@ -136,8 +142,8 @@ function readWantedAttributes(exchange: S3Exchange): ReadonlySet<string> {
   const names = (header ?? '').split(',').map((name) => name.trim())
   const known = (name: string) => ATTRIBUTES.some((attribute) => attribute === name)
   if (header !== undefined && names.every(known)) return new Set(names)
-  const fields = { ArgumentName: 'x-amz-object-attributes', ArgumentValue: header ?? '' }
-  throw new S3Error('InvalidArgument', 'Invalid attribute name specified.', { fields })
+  const message = 'Invalid attribute name specified.'
+  throw invalidArgument(message, 'x-amz-object-attributes', header ?? '')
 }
 
 function partsOf(exchange: S3Exchange, version: ObjectVersion) {
@@ -168,8 +174,7 @@ function readNumberHeader(exchange: S3Exchange, name: string): number | undefine
   const text = exchange.header(name)
   if (text === undefined) return undefined
   if (/^\d{1,6}$/.test(text)) return Number(text)
-  const fields = { ArgumentName: name, ArgumentValue: text.slice(0, 100) }
-  throw new S3Error('InvalidArgument', `${name} must be a whole number`, { fields })
+  throw invalidArgument(`${name} must be a whole number`, name, text)
 }
 
 function attempt<Value>(read: () => Value): { readonly value?: Value; readonly error?: unknown } {
@@ -196,7 +201,7 @@ async function change(
   exchange: S3Exchange,
   { version, versionId, view }: Target,
   wanted: ObjectChange,
-  more: Pick<ChangeObjectRequest, 'bypassesGovernance'> = {},
+  more: Pick<ChangeObjectRequest, 'bypassesGovernance' | 'cause'> = {},
 ) {
   const request = { bucket: view.ref, key: exchange.key, versionId, id: version.id, change: wanted }
   await exchange.parts.namespace.changeObject({ ...request, ...more }, exchange.signal)

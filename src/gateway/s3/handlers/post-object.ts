@@ -8,7 +8,10 @@ import { verifyPostForm } from '../auth/post-policy.ts'
 import { readChecksumPlan } from '../body/checksum-headers.ts'
 import { writePostResponse } from '../documents/post-response.ts'
 import { readTagging } from '../documents/tagging.ts'
+import { causeOf } from '../events/event-cause.ts'
+import { invalidArgument } from '../invalid-argument.ts'
 import { writtenHeaders } from '../object-headers.ts'
+import { checkKey } from '../object-key.ts'
 import { readPostForm } from '../post-form.ts'
 import { S3Error } from '../s3-error.ts'
 import type { ExchangeParts } from '../s3-exchange.ts'
@@ -60,7 +63,8 @@ export async function postObject(post: PostRequest): Promise<S3Reply> {
     await dropStored(parts, part)
     throw tooSmall(sizeBytes, range.minBytes)
   }
-  const put = { bucket: view.ref, key, version }
+  const cause = causeOf(exchange, view, 'ObjectCreated:Post')
+  const put = { bucket: view.ref, key, version, cause }
   const stored = await nameStored(parts, part, () =>
     parts.namespace.putObject(put, exchange.signal),
   )
@@ -91,10 +95,9 @@ function exchangeOf(
   if (host !== undefined) headers.push('host', host)
   const key = fields.get('key')
   if (key === undefined || key === '') {
-    const fieldsOfError = { ArgumentName: 'key', ArgumentValue: '' }
-    const message = 'Bucket POST must contain a field named "key".'
-    throw new S3Error('InvalidArgument', message, { fields: fieldsOfError })
+    throw invalidArgument('Bucket POST must contain a field named "key".', 'key', '')
   }
+  checkKey(key)
   const asHeaders = {
     ...request,
     headers: new RequestHeaders(headers),

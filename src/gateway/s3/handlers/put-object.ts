@@ -7,6 +7,8 @@ import {
 } from '../body/checksum-headers.ts'
 import type { BodyTerms } from '../body/object-body.ts'
 import { readBodyLengths } from '../body/object-body.ts'
+import { causeOf } from '../events/event-cause.ts'
+import { invalidArgument } from '../invalid-argument.ts'
 import { writtenHeaders } from '../object-headers.ts'
 import { S3Error } from '../s3-error.ts'
 import type { S3Exchange } from '../s3-exchange.ts'
@@ -22,9 +24,8 @@ export async function putObject(exchange: S3Exchange): Promise<S3Reply> {
   const view = await exchange.bucket()
   if (exchange.query('partNumber') !== undefined) {
     // Taken for an object, one part would take the place of the whole.
-    const fields = { ArgumentName: 'uploadId', ArgumentValue: '' }
     exchange.authorize('s3:PutObject')
-    throw new S3Error('InvalidArgument', 'A part needs the uploadId it belongs to', { fields })
+    throw invalidArgument('A part needs the uploadId it belongs to', 'uploadId', '')
   }
   const attributes = await readWriteAttributes(exchange, view)
   const key = parseObjectKey(exchange.key)
@@ -47,7 +48,8 @@ export async function putObject(exchange: S3Exchange): Promise<S3Reply> {
     etag: md5.toString('hex'),
     parts: [part],
   }
-  const request = { bucket: view.ref, key, version, condition }
+  const cause = causeOf(exchange, view, 'ObjectCreated:Put')
+  const request = { bucket: view.ref, key, version, condition, cause }
   const put = () => parts.namespace.putObject(request, exchange.signal)
   const stored = await nameStored(parts, part, put)
   return emptyReply(200, writtenHeaders(stored, view))

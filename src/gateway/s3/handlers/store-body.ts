@@ -6,9 +6,19 @@ import {
   type ToldAttributes,
   versionPairs,
 } from '../../../namespace/needle-pairs.ts'
-import type { StorageClass, StoredPart } from '../../../namespace/object-version.ts'
-import type { BodySummary } from '../body/body-checks.ts'
-import { announcedSize, type BodyTerms, ObjectBody, readSmallBody } from '../body/object-body.ts'
+import {
+  isCodedClass,
+  type StorageClass,
+  type StoredPart,
+} from '../../../namespace/object-version.ts'
+import type { BodyPromise, BodySummary } from '../body/body-checks.ts'
+import {
+  announcedSize,
+  type BodyTerms,
+  type BodyWire,
+  ObjectBody,
+  readSmallBody,
+} from '../body/object-body.ts'
 import { S3Error } from '../s3-error.ts'
 import type { ExchangeParts } from '../s3-exchange.ts'
 import { putOptions } from '../stored-bytes.ts'
@@ -35,7 +45,7 @@ export interface StoredBody {
  */
 export async function storeBody(
   parts: ExchangeParts,
-  wire: () => AsyncIterable<Buffer>,
+  wire: () => BodyWire,
   terms: BodyTerms,
   owner: NeedleOwner,
   storageClass: StorageClass,
@@ -54,7 +64,9 @@ export async function storeBody(
     )
     return await inTime(parts, startedAtMs, { fileId, sizeBytes: data.length }, summary)
   }
-  const body = new ObjectBody(wire(), terms)
+  const { hashThreads } = parts
+  const makeSums = hashThreads && ((promise: BodyPromise) => hashThreads.sums(promise))
+  const body = new ObjectBody(wire(), terms, makeSums)
   const { fileId } = await parts.client.put(
     body,
     optionsFor(() => body.summary),
@@ -148,6 +160,7 @@ export function isRefused(error: unknown): boolean {
   return isStoreError(
     error,
     'BUCKET_NOT_FOUND',
+    'OBJECT_LOCKED',
     'OBJECT_NOT_FOUND',
     'PART_INVALID',
     'PRECONDITION_FAILED',
@@ -162,6 +175,6 @@ async function codedPolicyOf(
   parts: ExchangeParts,
   storageClass: StorageClass,
 ): Promise<string | undefined> {
-  if (storageClass === 'STANDARD') return undefined
+  if (!isCodedClass(storageClass)) return undefined
   return await parts.codedPolicy()
 }

@@ -1,5 +1,9 @@
 import { parseObjectKey } from '../../../namespace/row-keys.ts'
-import type { Upload, UploadedPart } from '../../../namespace/upload-record.ts'
+import {
+  PART_NUMBER_MAX,
+  type Upload,
+  type UploadedPart,
+} from '../../../namespace/upload-record.ts'
 import { newVersionId } from '../../../namespace/version-id.ts'
 import { uploadExpiryOf } from '../access/lifecycle.ts'
 import type { S3Action } from '../access/s3-actions.ts'
@@ -13,18 +17,16 @@ import { writeInitiateMultipartUploadResult } from '../documents/initiate-multip
 import { writeListPartsResult } from '../documents/list-parts.ts'
 import { writeListMultipartUploadsResult } from '../documents/list-uploads.ts'
 import { httpDate } from '../object-headers.ts'
+import { parsePartNumber } from '../part-number.ts'
 import { S3Error } from '../s3-error.ts'
 import type { S3Exchange } from '../s3-exchange.ts'
 import { emptyReply, type ReplyHeaders, type S3Reply, xmlReply } from '../s3-reply.ts'
 import { ownerOf } from './bucket-documents.ts'
 import { CopiedBytes, checkSourceSize, findSource, sourceVersionHeader } from './copy-object.ts'
-import { readCount, readEncoding } from './list-parameters.ts'
+import { ENTRIES, keysPage, readCount, readListRequest } from './list-parameters.ts'
 import { readTerms } from './put-object.ts'
 import { nameStored, storeBody, storePieces } from './store-body.ts'
 import { readWriteAttributes } from './write-attributes.ts'
-
-const PART_NUMBER_MAX = 10_000
-const UPLOADS = { min: 0, max: 1000, usual: 1000 }
 
 export async function createUpload(exchange: S3Exchange): Promise<S3Reply> {
   const view = await exchange.bucket()
@@ -57,7 +59,7 @@ export async function createUpload(exchange: S3Exchange): Promise<S3Reply> {
 
 export async function uploadPart(exchange: S3Exchange): Promise<S3Reply> {
   const { upload, view } = await findUpload(exchange, 's3:PutObject')
-  const partNumber = readPartNumber(exchange)
+  const partNumber = parsePartNumber(exchange.query('partNumber') ?? '')
   const { parts } = exchange
   const sum = checksumOf(upload)
   const terms = readTerms(exchange, sum)
@@ -74,7 +76,7 @@ export async function uploadPart(exchange: S3Exchange): Promise<S3Reply> {
 
 export async function copyPart(exchange: S3Exchange): Promise<S3Reply> {
   const { upload, view } = await findUpload(exchange, 's3:PutObject')
-  const partNumber = readPartNumber(exchange)
+  const partNumber = parsePartNumber(exchange.query('partNumber') ?? '')
   const found = await findSource(exchange)
   const { version } = found
   const header = exchange.header('x-amz-copy-source-range')
@@ -108,7 +110,7 @@ export async function abortUpload(exchange: S3Exchange): Promise<S3Reply> {
 
 export async function listParts(exchange: S3Exchange): Promise<S3Reply> {
   const { upload, view } = await findUpload(exchange, 's3:ListMultipartUploadParts')
-  const maxParts = readCount(exchange, 'max-parts', UPLOADS)
+  const maxParts = readCount(exchange, 'max-parts', ENTRIES)
   const bounds = { min: 0, max: PART_NUMBER_MAX, usual: 0 }
   const after = readCount(exchange, 'part-number-marker', bounds)
   const request = { ...refOf(view, upload), after, limit: maxParts + 1 }
@@ -139,16 +141,14 @@ export async function listUploads(exchange: S3Exchange): Promise<S3Reply> {
   const view = await exchange.bucket()
   exchange.authorize('s3:ListBucketMultipartUploads', { key: undefined })
   const { namespace } = exchange.parts
-  const prefix = exchange.query('prefix') ?? ''
-  const delimiter = exchange.query('delimiter') ?? ''
+  const request = readListRequest(exchange, view, 'max-uploads')
   const keyMarker = exchange.query('key-marker') ?? ''
   // Without a key to belong to it says nothing.
   const uploadIdMarker = keyMarker === '' ? '' : (exchange.query('upload-id-marker') ?? '')
-  const limit = readCount(exchange, 'max-uploads', UPLOADS)
   const afterUploadId = uploadIdMarker === '' ? undefined : uploadIdMarker
-  const wanted = { bucket: view.ref, prefix, delimiter, after: keyMarker, afterUploadId, limit }
+  const wanted = { ...request, after: keyMarker, afterUploadId }
   const page =
-    limit === 0
+    request.limit === 0
       ? { uploads: [], commonPrefixes: [], next: undefined }
       : await namespace.listUploads(wanted, exchange.signal)
   const uploads = []
@@ -166,18 +166,13 @@ export async function listUploads(exchange: S3Exchange): Promise<S3Reply> {
     })
   }
   const body = writeListMultipartUploadsResult({
-    bucket: view.bucket.name,
-    prefix,
-    delimiter: delimiter === '' ? undefined : delimiter,
+    ...keysPage(view, request, page),
     keyMarker,
     uploadIdMarker,
     nextKeyMarker: page.next?.after,
     nextUploadIdMarker: page.next?.afterUploadId,
-    maxUploads: limit,
-    encoding: readEncoding(exchange),
-    isTruncated: page.next !== undefined,
+    maxUploads: request.limit,
     uploads,
-    commonPrefixes: page.commonPrefixes,
   })
   return xmlReply(body)
 }
@@ -230,13 +225,4 @@ function listedPart(part: UploadedPart, algorithm: Upload['checksumAlgorithm']) 
     sizeBytes,
     checksum: isShown ? { algorithm, value: checksum } : undefined,
   }
-}
-
-function readPartNumber(exchange: S3Exchange): number {
-  const text = exchange.query('partNumber') ?? ''
-  const number = Number(text)
-  if (/^\d{1,5}$/.test(text) && number >= 1 && number <= PART_NUMBER_MAX) return number
-  const message = `Part number must be an integer between 1 and ${PART_NUMBER_MAX}, inclusive`
-  const fields = { ArgumentName: 'partNumber', ArgumentValue: text.slice(0, 100) }
-  throw new S3Error('InvalidArgument', message, { fields })
 }

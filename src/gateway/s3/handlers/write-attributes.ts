@@ -11,6 +11,7 @@ import { checkPutAcl, ownerOfNewObject } from '../access/put-acl-rules.ts'
 import type { Owner } from '../bucket-settings.ts'
 import type { BucketView } from '../bucket-view.ts'
 import { parseTaggingHeader } from '../documents/tagging.ts'
+import { invalidArgument } from '../invalid-argument.ts'
 import { readContentHeaders } from '../object-headers.ts'
 import { S3Error } from '../s3-error.ts'
 import type { S3Exchange } from '../s3-exchange.ts'
@@ -53,7 +54,7 @@ export async function readWriteAttributes(
 }
 
 /** The list and the owner of the object that the request makes. */
-export async function readObjectAcl(
+async function readObjectAcl(
   exchange: S3Exchange,
   view: BucketView,
 ): Promise<{ readonly acl: string | undefined; readonly ownerId: string | undefined }> {
@@ -96,7 +97,8 @@ export function readStorageClass(exchange: S3Exchange): StorageClass {
   if (text === undefined || text === '') return 'STANDARD'
   const found = STORAGE_CLASSES.find((known) => known === text)
   if (found !== undefined) return found
-  throw new S3Error('InvalidStorageClass')
+  const fields = { StorageClassRequested: text }
+  throw new S3Error('InvalidStorageClass', undefined, { fields })
 }
 
 /** `If-Match` and `If-None-Match`, for the moment in which the object is there. */
@@ -108,7 +110,7 @@ export function readWriteCondition(exchange: S3Exchange): WriteCondition | undef
 }
 
 /** What the headers, or else the bucket, say of how long a new version is kept. */
-export function readLock(
+function readLock(
   exchange: S3Exchange,
   view: BucketView,
 ): { readonly retention: Retention | undefined; readonly isLegalHold: boolean } {
@@ -119,7 +121,11 @@ export function readLock(
     throw new S3Error('InvalidRequest', 'Bucket is missing Object Lock Configuration')
   }
   if (hold !== undefined && hold !== 'ON' && hold !== 'OFF') {
-    throw argumentError('x-amz-object-lock-legal-hold', hold, 'Legal Hold must be either ON or OFF')
+    throw invalidArgument(
+      'Legal Hold must be either ON or OFF',
+      'x-amz-object-lock-legal-hold',
+      hold,
+    )
   }
   if (hold !== undefined) exchange.authorize('s3:PutObjectLegalHold')
   if (asked !== undefined) exchange.authorize('s3:PutObjectRetention')
@@ -138,16 +144,16 @@ function readRetentionHeaders(exchange: S3Exchange): Retention | undefined {
   }
   const mode = RETENTION_MODES.find((known) => known === modeText)
   if (mode === undefined) {
-    throw argumentError('x-amz-object-lock-mode', modeText, 'Unknown wormMode directive.')
+    throw invalidArgument('Unknown wormMode directive.', 'x-amz-object-lock-mode', modeText)
   }
   const untilMs = parseIso8601(untilText.trim())
   if (untilMs === undefined) {
     const message = 'The retain until date must be provided in ISO 8601 format'
-    throw argumentError('x-amz-object-lock-retain-until-date', untilText, message)
+    throw invalidArgument(message, 'x-amz-object-lock-retain-until-date', untilText)
   }
   if (untilMs <= exchange.parts.clock.nowMs()) {
     const message = 'The retain until date must be in the future!'
-    throw argumentError('x-amz-object-lock-retain-until-date', untilText, message)
+    throw invalidArgument(message, 'x-amz-object-lock-retain-until-date', untilText)
   }
   return { mode, untilMs }
 }
@@ -175,16 +181,15 @@ function refuseEncryption(exchange: S3Exchange): void {
   const algorithm = exchange.header('x-amz-server-side-encryption')
   if (algorithm !== undefined && algorithm !== 'AES256') {
     if (!algorithm.startsWith('aws:')) {
-      throw argumentError('x-amz-server-side-encryption', algorithm, 'This is no known encryption')
+      throw invalidArgument(
+        'This is no known encryption',
+        'x-amz-server-side-encryption',
+        algorithm,
+      )
     }
     throw new S3Error('NotImplemented', 'Encryption with keys of KMS is not implemented.')
   }
   if (exchange.header('x-amz-server-side-encryption-customer-algorithm') !== undefined) {
     throw new S3Error('NotImplemented', 'Encryption with keys of customers is not implemented.')
   }
-}
-
-function argumentError(name: string, value: string, message: string): S3Error {
-  const fields = { ArgumentName: name, ArgumentValue: value.slice(0, 100) }
-  return new S3Error('InvalidArgument', message, { fields })
 }

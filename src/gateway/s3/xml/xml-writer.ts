@@ -1,6 +1,6 @@
 import { assert } from '../../../base/assert.ts'
 
-export const S3_NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/'
+const S3_NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/'
 export const XML_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 /** Control characters, halves of surrogate pairs, and what XML 1.0 has no room for, or uses. */

@@ -3,7 +3,6 @@ import {
   CANNED_ACLS,
   type CannedAcl,
   expandCannedAcl,
-  GRANTS_MAX,
   isPublicAcl,
   parseCannedAcl,
   parseGrantees,
@@ -14,6 +13,7 @@ import {
 } from '../../../../src/gateway/s3/access/acl.ts'
 import type { Identity } from '../../../../src/gateway/s3/auth/identity.ts'
 import type { Grant, Grantee, Permission } from '../../../../src/gateway/s3/bucket-settings.ts'
+import { GRANTS_MAX } from '../../../../src/gateway/s3/grantee-groups.ts'
 import {
   acl,
   everyone,

@@ -2,7 +2,6 @@ import { describe, expect, test } from 'vitest'
 import {
   checkCopyConditions,
   checkReadConditions,
-  checkWriteConditions,
   type ObjectState,
   parseHttpDate,
 } from '../../../../src/gateway/s3/access/preconditions.ts'
@@ -129,35 +128,6 @@ describe('conditions of a copy', () => {
   test('are not those of the object that is written', () => {
     const headers = headersOf({ match: '"x"', none: '*' })
     expect(outcome((header) => checkCopyConditions(header, state), headers)).toBe('go on')
-  })
-})
-
-describe('conditions of a write', () => {
-  test.each<[Headers, string, string]>([
-    [{}, 'go on', 'go on'],
-    [{ match: '"abc"' }, 'go on', 'NoSuchKey'],
-    [{ match: 'abc' }, 'go on', 'NoSuchKey'],
-    [{ match: '"x"' }, FAILED, 'NoSuchKey'],
-    [{ match: 'W/"abc"' }, FAILED, 'NoSuchKey'],
-    [{ match: '"x", "abc"' }, 'go on', 'NoSuchKey'],
-    [{ match: '*' }, 'go on', FAILED],
-    [{ none: '*' }, FAILED, 'go on'],
-    [{ none: '"abc"' }, FAILED, 'go on'],
-    [{ none: 'abc' }, FAILED, 'go on'],
-    [{ none: 'W/"abc"' }, FAILED, 'go on'],
-    [{ none: '"x"' }, 'go on', 'go on'],
-    [{ none: '"x", "abc"' }, FAILED, 'go on'],
-    [{ match: '"abc"', none: '"x"' }, 'go on', 'NoSuchKey'],
-    [{ match: '"abc"', none: '*' }, FAILED, 'NoSuchKey'],
-    [{ match: '*', none: '*' }, FAILED, FAILED],
-    [{ since: AFTER, until: BEFORE }, 'go on', 'go on'],
-    [{ match: '' }, 'InvalidArgument', 'InvalidArgument'],
-    [{ none: '' }, 'InvalidArgument', 'InvalidArgument'],
-    [{ none: '"abc' }, 'InvalidArgument', 'InvalidArgument'],
-  ])('%o over an object: %s; where there is none: %s', (short, there, missing) => {
-    const headers = headersOf(short)
-    expect(outcome((header) => checkWriteConditions(header, state), headers)).toBe(there)
-    expect(outcome((header) => checkWriteConditions(header, undefined), headers)).toBe(missing)
   })
 })
 

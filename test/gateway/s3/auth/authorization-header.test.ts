@@ -30,6 +30,22 @@ describe('an Authorization header', () => {
     expect(parseAuthorizationHeader(text).signedHeaders).toEqual(['host', 'x-amz-date'])
   })
 
+  test('of the same client has its own signature each time, and the same of all else', () => {
+    const signed = (digit: string) =>
+      parseAuthorizationHeader(`${V4} ${CREDENTIAL}, ${HEADERS}, Signature=${digit.repeat(64)}`)
+    const [first, second] = [signed('1'), signed('2')]
+    expect([first.signature, second.signature]).toEqual(['1'.repeat(64), '2'.repeat(64)])
+    expect(second.scope).toBe(first.scope)
+    const other = `${V4} ${CREDENTIAL.replace('AKID', 'OTHR')}, ${HEADERS}, ${SIGNATURE}`
+    expect(parseAuthorizationHeader(other).scope.accessKeyId).toBe('OTHR')
+    expect(signed('3').scope).toBe(first.scope)
+  })
+
+  test('whose signature is no 64 hex digits is understood all the same', () => {
+    const text = `${V4} ${CREDENTIAL}, ${HEADERS}, Signature=${'A'.repeat(64)}`
+    expect(parseAuthorizationHeader(text).signature).toBe('A'.repeat(64))
+  })
+
   const withCredential = (credential: string) =>
     `${V4} Credential=${credential},${HEADERS},${SIGNATURE}`
   const withHeaders = (names: string) => `${V4} ${CREDENTIAL},SignedHeaders=${names},${SIGNATURE}`

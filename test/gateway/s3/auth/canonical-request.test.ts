@@ -4,6 +4,7 @@ import {
   canonicalQuery,
   canonicalRequest,
   canonicalUri,
+  otherUris,
 } from '../../../../src/gateway/s3/auth/canonical-request.ts'
 import { QueryParameters, RequestHeaders } from '../../../../src/gateway/s3/s3-request.ts'
 import { asBytes, s3Request } from '../../../support/s3-signing.ts'
@@ -34,6 +35,21 @@ describe('the canonical URI', () => {
       expect(() => canonicalUri(rawPath)).toThrow(expect.objectContaining({ code: 'InvalidURI' }))
     },
   )
+})
+
+describe('what may have been signed instead', () => {
+  test.each<[string, string[]]>([
+    ['/b/a', []],
+    ['/b/a~b//../c', []],
+    ['/b/a%20b', []],
+    ['/b/a%2Fb', ['/b/a%2Fb']],
+    ['/b/a%2fb', ['/b/a%2fb', '/b/a%2Fb']],
+    ['/b/a%7Eb', ['/b/a%7Eb']],
+    ['/b/a+b', ['/b/a+b']],
+    ['/b/a%2F%7Eb!', ['/b/a%2F%7Eb!', '/b/a%2F~b%21']],
+  ])('of %s is %j', (rawPath, expected) => {
+    expect(otherUris(rawPath)).toEqual(expected)
+  })
 })
 
 describe('the canonical query', () => {

@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { PayloadMode } from '../../../../src/gateway/s3/auth/payload.ts'
 import {
-  isChecksumOfNothing,
   readAskedAlgorithm,
   readChecksumPlan,
   readChecksumType,
@@ -216,15 +215,4 @@ describe('an algorithm and a type', () => {
     expect(readChecksumType(headerOf())).toBeUndefined()
     expect(readChecksumType(headerOf(['x-amz-checksum-type', 'COMPOSITE']))).toBe('COMPOSITE')
   })
-})
-
-test.each([
-  ['x-amz-checksum-crc32', 'AAAAAA==', true],
-  ['x-amz-checksum-crc64nvme', 'AAAAAAAAAAA=', true],
-  ['x-amz-checksum-sha256', '47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=', true],
-  ['x-amz-checksum-crc32', 'y/Q5Jg==', false],
-  ['x-amz-checksum-sha256', 'AAAAAA==', false],
-  ['x-amz-checksum-md5', 'AAAAAA==', false],
-])('%s=%s is the sum of nothing: %s', (name, value, expected) => {
-  expect(isChecksumOfNothing(name, value)).toBe(expected)
 })

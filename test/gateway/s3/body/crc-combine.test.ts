@@ -1,10 +1,19 @@
 import { describe, expect, test } from 'vitest'
 import { checksumOf } from '../../../../src/gateway/s3/body/checksum.ts'
-import { CrcCombiner, combineCrc, isCrc } from '../../../../src/gateway/s3/body/crc-combine.ts'
+import {
+  type CrcAlgorithm,
+  CrcCombiner,
+  isCrc,
+} from '../../../../src/gateway/s3/body/crc-combine.ts'
 import { CHECKSUM_ALGORITHMS } from '../../../../src/gateway/s3/bucket-settings.ts'
 import { Prng, seeds } from '../../../support/prng.ts'
 
 const CRCS = ['CRC32', 'CRC32C', 'CRC64NVME'] as const
+
+/** The sum of what `first` is of, followed by the `secondBytes` that `second` is of. */
+function combineCrc(algorithm: CrcAlgorithm, first: Buffer, second: Buffer, secondBytes: number) {
+  return new CrcCombiner(algorithm).append(first, 0).append(second, secondBytes).digest()
+}
 
 describe.each(CRCS)('%s of parts', (algorithm) => {
   test.each([

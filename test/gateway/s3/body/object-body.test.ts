@@ -43,9 +43,20 @@ async function readStreamed(wire: AsyncIterable<Buffer>, terms: BodyTerms): Prom
   return { data: Buffer.concat(pieces), summary: body.summary }
 }
 
+/** As the body of a request is, where its length is known and small. */
+function readAtOnce(wire: AsyncIterable<Buffer>, terms: BodyTerms): Promise<Outcome> {
+  const whole = async () => {
+    const pieces: Buffer[] = []
+    for await (const piece of wire) pieces.push(piece)
+    return Buffer.concat(pieces)
+  }
+  return readSmallBody({ whole, [Symbol.asyncIterator]: () => wire[Symbol.asyncIterator]() }, terms)
+}
+
 const READS: readonly (readonly [name: string, read: Read])[] = [
   ['streamed', readStreamed],
   ['read whole', readSmallBody],
+  ['read at once', readAtOnce],
 ]
 
 function termsOf(terms: Partial<BodyTerms> & { lengths?: BodyLengths }): BodyTerms {

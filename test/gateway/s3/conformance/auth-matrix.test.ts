@@ -12,11 +12,11 @@ import {
 import {
   type Attempt,
   type AttemptTools,
-  attemptsWith,
   GARBAGE_AUTHORIZATIONS,
-  lateAttempts,
-  payloadAttempts,
+  openAttempts,
+  type SigningForm,
   STREAMING_LITERALS,
+  signedAttempts,
 } from './refused-attempts.ts'
 import {
   type PlainRequest,
@@ -26,48 +26,32 @@ import {
   signV4Query,
 } from './signed-requests.ts'
 
-const never = new AbortController().signal
-
 let s3: TestS3
 let tools: AttemptTools
 let scene: Scene
 
 beforeAll(async () => {
   s3 = await TestS3.open()
-  const { users } = s3.server
-  const { accessKeyId, secret } = await users.addKey({ userName: s3.owner.name }, never)
-  await users.setKeyEnabled(accessKeyId, false, never)
-  scene = await openScene(s3)
-  const { bucket: elsewhere } = await openScene(s3)
-  const disabledKey = { accessKeyId, secretAccessKey: secret }
-  tools = { s3, host: new URL(s3.url).host, disabledKey, elsewhere }
+  ;({ scene, tools } = await openAttempts(s3))
 })
 
 afterAll(async () => {
   await s3[Symbol.asyncDispose]()
 })
 
-const FORMS = [
+const FORMS: readonly SigningForm[] = [
   ['v4-header', signV4Header],
   ['v4-query', signV4Query],
-] as const
-const V2_FORMS = [
+]
+const V2_FORMS: readonly SigningForm[] = [
   ['v2-header', signV2Header],
   ['v2-query', signV2Query],
-] as const
+]
 
 function attemptsOf(name: string, plain: PlainRequest): readonly Attempt[] {
   const { host } = tools
   return [
-    ...FORMS.flatMap(([form, sign]) =>
-      [attemptsWith, lateAttempts, payloadAttempts].flatMap((make) =>
-        make(form, sign, plain, tools).map((each) => ({
-          ...each,
-          title: `${form}: ${each.title}`,
-        })),
-      ),
-    ),
-    ...FORMS.flatMap(([form, sign]) => otherUserAttempts(name, form, sign(host, s3.other, plain))),
+    ...signedAttempts(FORMS, name, plain, tools),
     ...V2_FORMS.map(([form, sign]) => ({
       title: `${form}: Version 2 while it is off`,
       request: sign(host, s3.owner, plain),
@@ -77,13 +61,6 @@ function attemptsOf(name: string, plain: PlainRequest): readonly Attempt[] {
     ...garbageAttempts(plain),
     ...mixedAttempts(plain),
   ]
-}
-
-/** Buckets of others are refused one by one; the list of one's own is everybody's to see. */
-function otherUserAttempts(name: string, form: string, request: PlainRequest): Attempt[] {
-  if (name === 'ListBuckets' || name === 'DeleteObjects') return []
-  const codes = name === 'CreateBucket' ? ['BucketAlreadyExists'] : ['AccessDenied']
-  return [{ title: `${form}: another user`, request, codes }]
 }
 
 function anonymousAttempts(plain: PlainRequest): Attempt[] {

@@ -212,12 +212,12 @@ describe('a document that is wrong', () => {
   const expiration = (inner: string) => `<Filter/>${ON}<Expiration>${inner}</Expiration>`
   const days = '<Expiration><Days>1</Days></Expiration>'
   const rows: readonly (readonly [string, string, string, number | string])[] = [
-    ['tagging', '50 tags', tags(50), 200],
+    ['tagging', '50 tags', tags(50), 204],
     ['tagging', '51 tags', tags(51), 'InvalidTag'],
     ['tagging', 'a key twice', tagging(['a', 'b'], ['a', 'c']), 'InvalidTag'],
-    ['tagging', 'a key of 128', tagging(['k'.repeat(128), '']), 200],
+    ['tagging', 'a key of 128', tagging(['k'.repeat(128), '']), 204],
     ['tagging', 'a key of 129', tagging(['k'.repeat(129), '']), 'InvalidTag'],
-    ['tagging', 'a value of 256', tagging(['a', 'v'.repeat(256)]), 200],
+    ['tagging', 'a value of 256', tagging(['a', 'v'.repeat(256)]), 204],
     ['tagging', 'a value of 257', tagging(['a', 'v'.repeat(257)]), 'InvalidTag'],
     ['tagging', 'an empty key', tagging(['', 'a']), 'InvalidTag'],
     ['tagging', 'a key of the system', tagging(['aws:a', 'b']), 'InvalidTag'],

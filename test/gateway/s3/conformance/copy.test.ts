@@ -130,9 +130,19 @@ describe('a copy', () => {
       { 'x-amz-metadata-directive': 'REPLACE', 'x-amz-meta-a': 'x'.repeat(2048) },
       'MetadataTooLarge',
     ],
+    [
+      'a redirect to nowhere',
+      { 'x-amz-website-redirect-location': 'x' },
+      'InvalidRedirectLocation',
+    ],
   ] as const)('with %s is refused', async (_, headers, code) => {
     expect(await copy('refused', sourcePath(), headers)).toMatchObject({ status: 400, code })
     expect(await scene.get('refused')).toMatchObject({ code: 'NoSuchKey' })
+  })
+
+  test('of a key that is too long for one is refused', async () => {
+    const answer = await copy('refused', sourcePath('k'.repeat(1025)))
+    expect(answer).toMatchObject({ status: 400, code: 'KeyTooLongError' })
   })
 
   test('of nothing but a key in another bucket goes there', async () => {

@@ -80,6 +80,7 @@ function failing(error: unknown): HayloftClient {
   }
   return {
     get: async () => fail(),
+    getNow: () => undefined,
     getStream: async function* () {
       yield* []
       fail()
@@ -141,6 +142,7 @@ describe('what fails below the gateway', () => {
 
   test('in the middle of an answer cuts it off: no client takes it for whole', async () => {
     const client = {
+      getNow: () => undefined,
       getStream: async function* () {
         yield Buffer.alloc(MIB)
         throw new StoreError('UNAVAILABLE', SECRET)

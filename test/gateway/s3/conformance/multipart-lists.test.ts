@@ -274,14 +274,26 @@ describe('a list of uploads', () => {
     expect(textsOf(text, 'ChecksumType')).toEqual(['COMPOSITE'])
   })
 
-  test('keeps its bucket from being deleted until it is empty', async () => {
+  test('keeps no bucket from being deleted: it goes with it', async () => {
     const own = await BucketScene.make(s3)
     const upload = await UploadScene.begin(own, 'a')
     await upload.put(1, 'x')
-    expect(await own.bucket('DELETE')).toMatchObject({ status: 409, code: 'BucketNotEmpty' })
-    await upload.abort()
     expect(await own.bucket('DELETE')).toMatchObject({ status: 204 })
     expect(await upload.list()).toMatchObject({ status: 404, code: 'NoSuchBucket' })
+    expect(await upload.part(2, 'x')).toMatchObject({ status: 404, code: 'NoSuchBucket' })
+    // A new bucket of the same name is another one.
+    expect(await own.bucket('PUT')).toMatchObject({ status: 200 })
+    expect(await upload.list()).toMatchObject({ status: 404, code: 'NoSuchUpload' })
+    const { text } = await own.bucket('GET', '?uploads')
+    expect(textsOf(text, 'UploadId')).toEqual([])
+  })
+
+  test('stays while an object keeps its bucket', async () => {
+    const own = await BucketScene.make(s3)
+    const upload = await UploadScene.begin(own, 'a')
+    await own.put('b', 'x')
+    expect(await own.bucket('DELETE')).toMatchObject({ status: 409, code: 'BucketNotEmpty' })
+    expect(await upload.list()).toMatchObject({ status: 200 })
   })
 })
 

@@ -373,6 +373,9 @@ describe('the storage class of an object', () => {
     ['STANDARD', undefined],
     ['STANDARD_IA', 'STANDARD_IA'],
     ['GLACIER_IR', 'GLACIER_IR'],
+    ['REDUCED_REDUNDANCY', 'REDUCED_REDUNDANCY'],
+    ['ONEZONE_IA', 'ONEZONE_IA'],
+    ['INTELLIGENT_TIERING', 'INTELLIGENT_TIERING'],
     ['', undefined],
   ])('"%s" is shown as %s', async (storageClass, shown) => {
     const headers = { 'x-amz-storage-class': storageClass }
@@ -386,13 +389,20 @@ describe('the storage class of an object', () => {
     expect((await scene.head('class')).headers['x-amz-storage-class']).toBe(shown)
   })
 
-  test.each(['standard', 'COLD', 'DEEP_ARCHIVE', 'GLACIER', 'STANDARD,STANDARD'])(
-    '%s is refused',
-    async (storageClass) => {
-      const headers = { 'x-amz-storage-class': storageClass }
-      const answer = await scene.request('PUT', 'bad-class', { body: 'x', headers })
-      expect(answer).toMatchObject({ status: 400, code: 'InvalidStorageClass' })
-      expect(await scene.get('bad-class')).toMatchObject({ code: 'NoSuchKey' })
-    },
-  )
+  test.each([
+    'standard',
+    'COLD',
+    'DEEP_ARCHIVE',
+    'GLACIER',
+    'EXPRESS_ONEZONE',
+    'OUTPOSTS',
+    'SNOW',
+    'STANDARD,STANDARD',
+  ])('%s is refused', async (storageClass) => {
+    const headers = { 'x-amz-storage-class': storageClass }
+    const answer = await scene.request('PUT', 'bad-class', { body: 'x', headers })
+    expect(answer).toMatchObject({ status: 400, code: 'InvalidStorageClass' })
+    expect(textOf(answer.text, 'StorageClassRequested')).toBe(storageClass)
+    expect(await scene.get('bad-class')).toMatchObject({ code: 'NoSuchKey' })
+  })
 })

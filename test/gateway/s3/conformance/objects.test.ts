@@ -115,6 +115,20 @@ describe('headers of the content', () => {
   })
 
   test.each([
+    ['http://example.com/x', 200],
+    ['https://example.com/x', 200],
+    ['/', 200],
+    ['there', 400],
+    ['ftp://example.com/x', 400],
+    ['javascript:alert(1)', 400],
+  ])('a redirect to %s answers %d', async (target, status) => {
+    const headers = { 'x-amz-website-redirect-location': target }
+    const answer = await bucket.request('PUT', 'redirect', { headers })
+    const code = status === 200 ? undefined : 'InvalidRedirectLocation'
+    expect(answer).toMatchObject({ status, code })
+  })
+
+  test.each([
     ['content-disposition', 'attachment; filename="grün.txt"'],
     ['x-amz-meta-utf8', 'Grüße, 世界 🎉'],
     ['x-amz-meta-accent', 'à'],
@@ -274,7 +288,7 @@ describe('storage classes', () => {
     },
   )
 
-  test.each(['standard', 'COLD', 'STANDARD,STANDARD', 'DEEP_ARCHIVE', 'ONEZONE_IA'])(
+  test.each(['standard', 'COLD', 'STANDARD,STANDARD', 'DEEP_ARCHIVE', 'SNOW'])(
     '%s is none',
     async (storageClass) => {
       const headers = { 'x-amz-storage-class': storageClass }

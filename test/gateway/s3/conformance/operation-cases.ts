@@ -100,7 +100,7 @@ export const OPERATION_CASES: Readonly<Record<string, OperationCase>> = {
   PutPublicAccessBlock: { path: bucketPath('publicAccessBlock'), body: BLOCK, answer: 200 },
   DeletePublicAccessBlock: { path: bucketPath('publicAccessBlock'), answer: 204 },
   GetBucketTagging: { path: bucketPath('tagging'), answer: 'NoSuchTagSet' },
-  PutBucketTagging: { path: bucketPath('tagging'), body: TAGGING, answer: 200 },
+  PutBucketTagging: { path: bucketPath('tagging'), body: TAGGING, answer: 204 },
   DeleteBucketTagging: { path: bucketPath('tagging'), answer: 204 },
   GetBucketVersioning: { path: bucketPath('versioning'), answer: 200 },
   PutBucketVersioning: { path: bucketPath('versioning'), body: VERSIONING, answer: 200 },

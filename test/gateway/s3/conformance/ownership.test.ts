@@ -62,6 +62,27 @@ describe('BucketOwnerEnforced, as buckets are unless they say otherwise', () => 
     expect(await statusOf('anonymous', `/${bucket}/k`)).toBe(403)
   })
 
+  test.each<readonly [string, Readonly<Record<string, string>>]>([
+    ...refused.filter(([title]) => title !== 'bucket-owner-read'),
+    ['log-delivery-write', { 'x-amz-acl': 'log-delivery-write' }],
+  ])('makes no bucket with %s, and has a code for that', async (_title, headers) => {
+    for (const ownership of [{}, { 'x-amz-object-ownership': 'BucketOwnerEnforced' }]) {
+      const path = `/${s3.newBucketName()}`
+      const all = { ...headers, ...ownership }
+      const answer = await s3.raw({ method: 'PUT', path, headers: all, as: s3.owner })
+      const code = 'InvalidBucketAclWithObjectOwnership'
+      expect(answer).toMatchObject({ status: 400, code })
+      expect(await statusOf('owner', path)).toBe(404)
+    }
+  })
+
+  test('makes a bucket with the list private', async () => {
+    const path = `/${s3.newBucketName()}`
+    const headers = { 'x-amz-acl': 'private' }
+    const answer = await s3.raw({ method: 'PUT', path, headers, as: s3.owner })
+    expect(answer).toMatchObject({ status: 200 })
+  })
+
   test.each(['private', 'bucket-owner-full-control'])(
     'takes %s, which changes nothing',
     async (acl) => {

@@ -1,4 +1,5 @@
 import type { TestS3 } from '../../../support/test-s3.ts'
+import { openScene, type Scene } from './operation-cases.ts'
 import type { PlainRequest, Signer, SigningKey, SigningOptions } from './signed-requests.ts'
 
 /** A request that must be refused, and as what. */
@@ -18,6 +19,10 @@ export interface AttemptTools {
   readonly elsewhere: string
 }
 
+/** A way to sign, by its name. */
+export type SigningForm = readonly [form: string, sign: Signer]
+
+const NEVER = new AbortController().signal
 const MINUTE_MS = 60_000
 const ago = (minutes: number) => new Date(Date.now() - minutes * MINUTE_MS)
 
@@ -27,8 +32,45 @@ export const STREAMING_LITERALS = [
   'STREAMING-UNSIGNED-PAYLOAD-TRAILER',
 ] as const
 
+/** What attempts need, and what they are made at. */
+export async function openAttempts(
+  s3: TestS3,
+): Promise<{ readonly tools: AttemptTools; readonly scene: Scene }> {
+  const { users } = s3.server
+  const { accessKeyId, secret } = await users.addKey({ userName: s3.owner.name }, NEVER)
+  await users.setKeyEnabled(accessKeyId, false, NEVER)
+  const scene = await openScene(s3)
+  const { bucket: elsewhere } = await openScene(s3)
+  const disabledKey = { accessKeyId, secretAccessKey: secret }
+  return { tools: { s3, host: new URL(s3.url).host, disabledKey, elsewhere }, scene }
+}
+
+/** Everything that is wrong with a request to the operation `name`, however it is signed. */
+export function signedAttempts(
+  forms: readonly SigningForm[],
+  name: string,
+  plain: PlainRequest,
+  tools: AttemptTools,
+): readonly Attempt[] {
+  return forms.flatMap(([form, sign]) =>
+    [
+      ...attemptsWith(form, sign, plain, tools),
+      ...lateAttempts(form, sign, plain, tools),
+      ...payloadAttempts(form, sign, plain, tools),
+      ...otherUserAttempts(name, sign(tools.host, tools.s3.other, plain)),
+    ].map((each) => ({ ...each, title: `${form}: ${each.title}` })),
+  )
+}
+
+/** Buckets of others are refused one by one; the list of one's own is everybody's to see. */
+function otherUserAttempts(name: string, request: PlainRequest): readonly Attempt[] {
+  if (name === 'ListBuckets' || name === 'DeleteObjects') return []
+  const codes = name === 'CreateBucket' ? ['BucketAlreadyExists'] : ['AccessDenied']
+  return [{ title: 'another user', request, codes }]
+}
+
 /** What is wrong whichever way a request is signed. */
-export function attemptsWith(
+function attemptsWith(
   form: string,
   sign: Signer,
   plain: PlainRequest,
@@ -101,7 +143,7 @@ export function attemptsWith(
 }
 
 /** What is wrong with the time of a request. */
-export function lateAttempts(
+function lateAttempts(
   form: string,
   sign: Signer,
   plain: PlainRequest,
@@ -135,7 +177,7 @@ export function lateAttempts(
 }
 
 /** `x-amz-content-sha256` must not be a way round the signature. */
-export function payloadAttempts(
+function payloadAttempts(
   form: string,
   sign: Signer,
   plain: PlainRequest,
@@ -172,7 +214,7 @@ export const GARBAGE_AUTHORIZATIONS: readonly string[] = [
   'aws4-hmac-sha256 Credential=a/20260101/x/s3/aws4_request, SignedHeaders=host, Signature=0',
 ]
 
-export function withParameter(path: string, parameter: string): string {
+function withParameter(path: string, parameter: string): string {
   const [start = '', query] = path.split(/\?(.*)/s)
   return query === undefined ? `${start}?${parameter}` : `${start}?${parameter}&${query}`
 }

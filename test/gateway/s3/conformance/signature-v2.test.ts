@@ -10,21 +10,12 @@ import {
   stateOf,
 } from './operation-cases.ts'
 import {
-  type Attempt,
   type AttemptTools,
-  attemptsWith,
-  lateAttempts,
-  payloadAttempts,
+  openAttempts,
+  type SigningForm,
+  signedAttempts,
 } from './refused-attempts.ts'
-import {
-  type PlainRequest,
-  signV2Header,
-  signV2Query,
-  signV4Header,
-  signV4Query,
-} from './signed-requests.ts'
-
-const never = new AbortController().signal
+import { signV2Header, signV2Query, signV4Header, signV4Query } from './signed-requests.ts'
 
 let s3: TestS3
 let tools: AttemptTools
@@ -32,46 +23,23 @@ let scene: Scene
 
 beforeAll(async () => {
   s3 = await TestS3.open({ s3Options: { isV2Allowed: true } })
-  const { users } = s3.server
-  const { accessKeyId, secret } = await users.addKey({ userName: s3.owner.name }, never)
-  await users.setKeyEnabled(accessKeyId, false, never)
-  scene = await openScene(s3)
-  const { bucket: elsewhere } = await openScene(s3)
-  const disabledKey = { accessKeyId, secretAccessKey: secret }
-  tools = { s3, host: new URL(s3.url).host, disabledKey, elsewhere }
+  ;({ scene, tools } = await openAttempts(s3))
 })
 
 afterAll(async () => {
   await s3[Symbol.asyncDispose]()
 })
 
-const FORMS = [
+const FORMS: readonly SigningForm[] = [
   ['v2-header', signV2Header],
   ['v2-query', signV2Query],
-] as const
-
-function attemptsOf(name: string, plain: PlainRequest): readonly Attempt[] {
-  return FORMS.flatMap(([form, sign]) => [
-    ...[attemptsWith, lateAttempts, payloadAttempts].flatMap((make) =>
-      make(form, sign, plain, tools).map((each) => ({ ...each, title: `${form}: ${each.title}` })),
-    ),
-    ...(name === 'ListBuckets' || name === 'DeleteObjects'
-      ? []
-      : [
-          {
-            title: `${form}: another user`,
-            request: sign(tools.host, s3.other, plain),
-            codes: [name === 'CreateBucket' ? 'BucketAlreadyExists' : 'AccessDenied'],
-          },
-        ]),
-  ])
-}
+]
 
 describe('Signature Version 2, where it is on', () => {
   test.each(S3_OPERATIONS)('$name is refused to who may not', async ({ method, name }) => {
     const before = await stateOf(s3, scene)
     const failures: string[] = []
-    const attempts = attemptsOf(name, requestOf(name, method, scene))
+    const attempts = signedAttempts(FORMS, name, requestOf(name, method, scene), tools)
     expect(attempts.length).toBeGreaterThan(20)
     for (const { codes, request, title } of attempts) {
       const { code, status } = await s3.raw(request)

@@ -14,11 +14,15 @@ afterAll(async () => {
 
 const OLD = `"${md5Hex('old')}"`
 const OTHER = `"${md5Hex('other')}"`
+const PAST = 'Thu, 01 Jan 1998 00:00:00 GMT'
+const FUTURE = 'Fri, 01 Jan 2100 00:00:00 GMT'
 
 /** Headers, then what becomes of a write where there is `old`, and where there is nothing. */
 const CONDITIONS = [
   [{ 'if-none-match': '*' }, 412, 200],
   [{ 'if-none-match': OLD }, 412, 200],
+  [{ 'if-none-match': md5Hex('old') }, 412, 200],
+  [{ 'if-none-match': `W/${OLD}` }, 412, 200],
   [{ 'if-none-match': OTHER }, 200, 200],
   [{ 'if-none-match': `${OTHER}, ${OLD}` }, 412, 200],
   [{ 'if-match': OLD }, 200, 404],
@@ -26,7 +30,11 @@ const CONDITIONS = [
   [{ 'if-match': OTHER }, 412, 404],
   [{ 'if-match': `${OTHER}, ${OLD}` }, 200, 404],
   [{ 'if-match': '*' }, 200, 404],
+  [{ 'if-match': OLD, 'if-none-match': OTHER }, 200, 404],
   [{ 'if-match': OLD, 'if-none-match': '*' }, 412, 404],
+  [{ 'if-match': '*', 'if-none-match': '*' }, 412, 404],
+  // Times are for reads: a write does not look at them.
+  [{ 'if-modified-since': FUTURE, 'if-unmodified-since': PAST }, 200, 200],
 ] as const
 
 const CODES: Readonly<Record<number, string>> = { 404: 'NoSuchKey', 412: 'PreconditionFailed' }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { TRANSITION_CLASSES } from '../../../../src/gateway/s3/access/lifecycle.ts'
 import {
   type CorsRule,
   type Grantee,
@@ -8,7 +9,6 @@ import {
   OBJECT_OWNERSHIPS,
   PERMISSIONS,
   RETENTION_MODES,
-  STORAGE_CLASSES,
   type Tag,
 } from '../../../../src/gateway/s3/bucket-settings.ts'
 import {
@@ -130,7 +130,7 @@ class Settings {
       const days = prng.between(from, from + 99)
       return isDated ? { days: undefined, dateMs: days * DAY_MS } : { days, dateMs: undefined }
     }
-    const classes = prng.shuffle(STORAGE_CLASSES)
+    const classes = prng.shuffle(TRANSITION_CLASSES)
     const newest = () => this.maybe(() => prng.between(1, 100))
     const marker = { days: undefined, dateMs: undefined, isExpiredMarkerDeleted: prng.chance(0.5) }
     const hasMarker = !isNarrow && prng.chance(0.3)

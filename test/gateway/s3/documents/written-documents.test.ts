@@ -7,7 +7,6 @@ import {
 import { writeDeleteResult } from '../../../../src/gateway/s3/documents/delete-objects.ts'
 import { writeError } from '../../../../src/gateway/s3/documents/error-document.ts'
 import * as initiation from '../../../../src/gateway/s3/documents/initiate-multipart-upload.ts'
-import { cutText } from '../../../../src/gateway/s3/documents/invalid-argument.ts'
 import { encodeKey } from '../../../../src/gateway/s3/documents/list-encoding.ts'
 import {
   type ListedObject,
@@ -25,6 +24,7 @@ import {
   writeRequestPaymentConfiguration,
 } from '../../../../src/gateway/s3/documents/unset-settings.ts'
 import { writeVersioningConfiguration } from '../../../../src/gateway/s3/documents/versioning.ts'
+import { cutText } from '../../../../src/gateway/s3/invalid-argument.ts'
 import { S3Error } from '../../../../src/gateway/s3/s3-error.ts'
 import { parseXml } from '../../../../src/gateway/s3/xml/xml-reader.ts'
 import { DECLARATION, NAMESPACE } from './sample-documents.ts'

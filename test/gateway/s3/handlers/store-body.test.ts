@@ -1,6 +1,11 @@
 import { describe, expect, test } from 'vitest'
+import { type ErrorCode, StoreError } from '../../../../src/base/store-error.ts'
 import type { PutOptions } from '../../../../src/client/client-api.ts'
-import { storePieces, storeRecord } from '../../../../src/gateway/s3/handlers/store-body.ts'
+import {
+  nameStored,
+  storePieces,
+  storeRecord,
+} from '../../../../src/gateway/s3/handlers/store-body.ts'
 import type { ExchangeParts } from '../../../../src/gateway/s3/s3-exchange.ts'
 import { versionPairs } from '../../../../src/namespace/needle-pairs.ts'
 import { NO_ATTRIBUTES } from '../../../../src/namespace/object-version.ts'
@@ -63,5 +68,30 @@ describe('bytes that are stored', () => {
     const owner = { 'S3-Bucket': 'photos', 'S3-Key': 'k', 'S3-Version': OWNER.version }
     expect(options).toMatchObject({ collection: 's3', pairs: owner, chunkPairs: owner })
     expect(options?.pairsAtEnd?.()).toEqual(told)
+  })
+})
+
+describe('stored bytes whose name was refused', () => {
+  test.each<[ErrorCode, boolean]>([
+    ['OBJECT_LOCKED', true],
+    ['BUCKET_NOT_FOUND', true],
+    ['OBJECT_NOT_FOUND', true],
+    ['PART_INVALID', true],
+    ['PRECONDITION_FAILED', true],
+    ['QUOTA_EXCEEDED', true],
+    ['NAME_INVALID', true],
+    ['REQUEST_INVALID', true],
+    ['UPLOAD_NOT_FOUND', false],
+    ['UNAVAILABLE', false],
+    ['TIMEOUT', false],
+    ['DISK_FULL', false],
+  ])('with %s are deleted at once: %s', async (code, isDeleted) => {
+    const { deletes, parts } = partsTaking(0)
+    const refused = async () => {
+      throw new StoreError(code, 'no')
+    }
+    const naming = nameStored(parts, { fileId: FILE_ID, sizeBytes: 1 }, refused)
+    await expect(naming).rejects.toMatchObject({ code })
+    expect(deletes).toEqual(isDeleted ? [FILE_ID] : [])
   })
 })

@@ -1,4 +1,4 @@
-import { S3Error } from '../s3-error.ts'
+import { S3Error } from './s3-error.ts'
 
 /** An answer does not grow with what was wrong in the request. */
 const SHOWN_LENGTH_MAX = 200

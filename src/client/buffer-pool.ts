@@ -4,9 +4,14 @@ import type { Semaphore } from '../runtime/semaphore.ts'
 
 const IDLE_MS = 10_000
 
+/** So long a source may take to fill a buffer that others wait for. */
+const FILL_MS = 2000
+
 /** Memory on loan. */
 export interface PooledBuffer {
   readonly bytes: Buffer
+  /** Others wait for it, and who has it is slow. */
+  isOverdue(): boolean
   /** `isReusable`: nothing can read or write it any more. Otherwise it is left to the collector. */
   release(isReusable: boolean): void
 }
@@ -36,8 +41,11 @@ export class BufferPool implements Disposable {
   async take(signal: AbortSignal): Promise<PooledBuffer> {
     const slot = await this.#slots.acquire(signal)
     const bytes = this.#free.pop() ?? Buffer.allocUnsafeSlow(this.sizeBytes)
+    const takenAtMs = this.#clock.monotonicMs()
     return {
       bytes,
+      isOverdue: () =>
+        this.#slots.waitingCount > 0 && this.#clock.monotonicMs() - takenAtMs >= FILL_MS,
       release: (isReusable) => {
         slot[Symbol.dispose]()
         if (isReusable) this.#keep(bytes)

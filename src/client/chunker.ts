@@ -1,6 +1,6 @@
 import { StoreError } from '../base/store-error.ts'
 import { KIB, MIB } from '../base/units.ts'
-import type { BufferPool } from './buffer-pool.ts'
+import type { BufferPool, PooledBuffer } from './buffer-pool.ts'
 
 export interface Chunk {
   readonly bytes: Uint8Array
@@ -15,6 +15,9 @@ const STEPS_BYTES = [64 * KIB, MIB]
  * Cuts a stream into chunks of equal size, the last one shorter; the release of each is up to the
  * consumer. Memory follows what has arrived: a short stream never takes a buffer of the pool.
  *
+ * With `mayCutEarly` others may be shorter too: a slow source gives its buffer back when others
+ * wait for one, or a few clients that trickle would hold up all the rest.
+ *
  * @throws {StoreError} REQUEST_INVALID: a piece is neither bytes nor text. OVERLOADED: too many
  * wait for a buffer. CANCELLED. Otherwise what the source throws.
  */
@@ -22,6 +25,7 @@ export async function* chunksOfStream(
   source: AsyncIterable<Uint8Array | string>,
   pool: BufferPool,
   signal: AbortSignal,
+  { mayCutEarly }: { readonly mayCutEarly: boolean },
 ): AsyncGenerator<Chunk, void, undefined> {
   let filling: Filling | undefined
   try {
@@ -37,15 +41,14 @@ export async function* chunksOfStream(
         filling.bytes.set(bytes.subarray(at, at + length), filling.filledBytes)
         filling.filledBytes += length
         at += length
-        if (filling.filledBytes < pool.sizeBytes) continue
-        const full = filling
+        if (filling.filledBytes < pool.sizeBytes && !(mayCutEarly && filling.isOverdue())) continue
+        const filled = chunkOf(filling)
         filling = undefined
-        yield full
+        yield filled
       }
     }
     if (filling === undefined) return
-    const { filledBytes, release } = filling
-    const last = { bytes: filling.bytes.subarray(0, filledBytes), release }
+    const last = chunkOf(filling)
     filling = undefined
     yield last
   } finally {
@@ -63,11 +66,17 @@ export function* chunksOfBytes(
   }
 }
 
-interface Filling extends Chunk {
+interface Filling extends PooledBuffer {
   filledBytes: number
 }
 
-const NOTHING: Filling = { bytes: Buffer.alloc(0), filledBytes: 0, release() {} }
+/** Memory of one's own. */
+const OWN = { isOverdue: () => false, release() {} }
+const NOTHING: Filling = { ...OWN, bytes: Buffer.alloc(0), filledBytes: 0 }
+
+function chunkOf({ bytes, filledBytes, release }: Filling): Chunk {
+  return { bytes: bytes.subarray(0, filledBytes), release }
+}
 
 async function grown(
   old: Filling,
@@ -77,12 +86,10 @@ async function grown(
 ): Promise<Filling> {
   const step = STEPS_BYTES.find((size) => size >= wantedBytes && size < pool.sizeBytes)
   const buffer =
-    step === undefined
-      ? await pool.take(signal)
-      : { bytes: Buffer.allocUnsafeSlow(step), release() {} }
+    step === undefined ? await pool.take(signal) : { ...OWN, bytes: Buffer.allocUnsafeSlow(step) }
   const { filledBytes } = old
   buffer.bytes.set(old.bytes.subarray(0, filledBytes))
-  return { bytes: buffer.bytes, filledBytes, release: buffer.release }
+  return { ...buffer, filledBytes }
 }
 
 function bytesOf(piece: unknown): Uint8Array {

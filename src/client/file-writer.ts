@@ -114,7 +114,7 @@ export class FileWriter implements Disposable {
     const put = await this.#stripedPut(plan, stopping)
     const isUsual = stripeBytes === this.#pool.sizeBytes
     const pool = isUsual ? this.#pool : this.#newPool(stripeBytes)
-    const chunks = chunksOfStream(pieces, pool, stopping.signal)
+    const chunks = chunksOfStream(pieces, pool, stopping.signal, { mayCutEarly: false })
     try {
       return await put.run(chunks)
     } finally {
@@ -130,7 +130,7 @@ export class FileWriter implements Disposable {
   ): Promise<PutResult> {
     const isUsual = plan.chunkBytes === this.#pool.sizeBytes
     const pool = isUsual ? this.#pool : this.#newPool(plan.chunkBytes)
-    const chunks = chunksOfStream(pieces, pool, stopping.signal)
+    const chunks = chunksOfStream(pieces, pool, stopping.signal, { mayCutEarly: true })
     try {
       const held = await firstTwo(chunks)
       if (held.length < 2) return await this.#putWhole(held[0], plan, stopping.signal)

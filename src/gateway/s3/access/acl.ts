@@ -49,12 +49,12 @@ export function readAclHeaders(
   header: (name: string) => string | undefined,
 ): RequestedAcl | undefined {
   const cannedText = header('x-amz-acl')
-  const grants = GRANT_HEADERS.flatMap(([name, permission]) => {
+  const grants: Grant[] = []
+  for (const [name, permission] of GRANT_HEADERS) {
     const text = header(name)
-    return text === undefined
-      ? []
-      : parseGrantees(text, name).map((grantee) => ({ grantee, permission }))
-  })
+    if (text === undefined) continue
+    for (const grantee of parseGrantees(text, name)) grants.push({ grantee, permission })
+  }
   if (cannedText === undefined) {
     if (grants.length === 0) return undefined
     checkGrantCount(grants)

@@ -65,9 +65,15 @@ export function checksumOf(algorithm: ChecksumAlgorithm, bytes: Uint8Array): Buf
   }
 }
 
+const HEADER_NAMES: ReadonlyMap<ChecksumAlgorithm, string> = new Map(
+  CHECKSUM_ALGORITHMS.map((algorithm) => [algorithm, `x-amz-checksum-${algorithm.toLowerCase()}`]),
+)
+
 /** The header, and the trailer, that carries a sum of this algorithm; lower case. */
 export function checksumHeaderName(algorithm: ChecksumAlgorithm): string {
-  return `x-amz-checksum-${algorithm.toLowerCase()}`
+  const name = HEADER_NAMES.get(algorithm)
+  assert(name !== undefined, `the checksum algorithm ${algorithm}`)
+  return name
 }
 
 /** Of a name as clients write it, in any case. */

@@ -168,10 +168,15 @@ export class Namespace implements NamespaceApi {
     }
     using _lock = await this.#keyLocks.share(row, signal)
     await this.#buckets.get(bucket)
-    if (versionId !== undefined) return (await this.#rows.find(id, key, versionId, signal))?.version
-    const current = await this.#rows.current(id, key, signal)
-    // Only to say that a marker hides what is there.
-    return (current ?? (await this.#rows.newestHidden(id, key, signal)))?.version
+    const look = async () => {
+      if (versionId !== undefined) return await this.#rows.find(id, key, versionId, signal)
+      // A marker is found only to say that it hides what is there.
+      const current = await this.#rows.current(id, key, signal)
+      return current ?? (await this.#rows.newestHidden(id, key, signal))
+    }
+    // Of a change in doubt that happens between two reads, they see neither before nor after. There
+    // is at most one of the key, since the next one would wait for us: the second look is whole.
+    return ((await look()) ?? (await look()))?.version
   }
 
   deleteObject(request: DeleteObjectRequest, signal: AbortSignal): Promise<DeleteObjectResult> {

@@ -114,12 +114,14 @@ export class UploadRows {
     if (!Number.isInteger(after) || after < 0) {
       throw new StoreError('REQUEST_INVALID', `parts after ${after}`)
     }
-    if ((await this.find(request, signal)) === undefined) throw notFound(uploadId)
-    if (after >= PART_NUMBER_MAX) return []
-    const { lt } = partRange(bucket.id, uploadId)
-    const range = { gte: partKey(bucket.id, uploadId, after + 1), lt, limit }
     const parts: UploadedPart[] = []
-    for await (const { part } of this.#parts(range, signal)) parts.push(part)
+    if (after < PART_NUMBER_MAX) {
+      const { lt } = partRange(bucket.id, uploadId)
+      const range = { gte: partKey(bucket.id, uploadId, after + 1), lt, limit }
+      for await (const { part } of this.#parts(range, signal)) parts.push(part)
+    }
+    // Afterwards: an end in doubt, if it happens in between, takes both away together.
+    if ((await this.find(request, signal)) === undefined) throw notFound(uploadId)
     return parts
   }
 

@@ -2,12 +2,13 @@ import { describe, expect, test } from 'vitest'
 import { StoreError } from '../../src/base/store-error.ts'
 import type { CompleteUploadRequest, UploadRef } from '../../src/namespace/namespace-api.ts'
 import type { UploadedPart } from '../../src/namespace/upload-record.ts'
+import { LateStore } from '../support/late-store.ts'
 import {
   ETAG,
   failsWith,
   never,
   openTestNamespace,
-  type TestNamespace,
+  TestNamespace,
 } from '../support/test-namespace.ts'
 
 const GONE = { code: 'UPLOAD_NOT_FOUND' }
@@ -276,4 +277,18 @@ describe('completing', () => {
       expect(await opened.store.keys('uploads/')).toEqual([])
     }
   })
+})
+
+test('an end in doubt that happens while parts are listed leaves no upload without them', async () => {
+  const opened = new TestNamespace(new LateStore())
+  const bucket = await opened.bucket()
+  const { uploadId } = await opened.upload(bucket, 'k')
+  const upload = { bucket, key: 'k', uploadId }
+  await opened.namespace.putPart({ ...upload, part: opened.newPart(1) }, never)
+  opened.store.isLate = true
+  await expect(opened.namespace.abortUpload(upload, never)).rejects.toMatchObject({
+    code: 'DISK_FULL',
+  })
+  const listing = opened.namespace.listParts({ ...upload, after: 0, limit: 10 }, never)
+  await expect(listing).rejects.toMatchObject(GONE)
 })

@@ -1,13 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { StoreError } from '../../src/base/store-error.ts'
-import type { MetadataBatch, MetadataRow, MetadataScan } from '../../src/metadata/metadata-store.ts'
-import {
-  failsWith,
-  never,
-  openTestNamespace,
-  TestNamespace,
-  WatchedStore,
-} from '../support/test-namespace.ts'
+import { LateStore } from '../support/late-store.ts'
+import { failsWith, never, openTestNamespace, TestNamespace } from '../support/test-namespace.ts'
 
 const LOCKED = { code: 'OBJECT_LOCKED' }
 const DAY_MS = 86_400_000
@@ -332,26 +326,6 @@ test('a marker is made once although its commit is tried again after a conflict'
   expect(await opened.versions(bucket, 'a')).toHaveLength(2)
   expect(await opened.find(bucket, 'a')).toMatchObject({ id: versionId })
 })
-
-/** Once told to, it keeps a commit in doubt, which then happens between two reads. */
-class LateStore extends WatchedStore {
-  isLate = false
-  #late: MetadataBatch | undefined
-
-  override async commit(batch: MetadataBatch, signal: AbortSignal): Promise<void> {
-    if (!this.isLate) return await super.commit(batch, signal)
-    this.isLate = false
-    this.#late = batch
-    throw new StoreError('DISK_FULL', 'perhaps it happened')
-  }
-
-  override async *scan(range: MetadataScan, signal: AbortSignal): AsyncIterable<MetadataRow> {
-    const late = this.#late
-    this.#late = undefined
-    if (late !== undefined) await super.commit(late, signal)
-    yield* super.scan(range, signal)
-  }
-}
 
 test('a put in doubt that happens while its key is read shows the object, and never nothing', async () => {
   const opened = new TestNamespace(new LateStore())

@@ -76,6 +76,12 @@ export const CLUSTER_LIMITS = {
     reason: 'changes of one name take turns; more waiters than this will not be served in time',
     atLimit: 'the change fails at once with OVERLOADED',
   },
+  intentFilesMax: {
+    value: 20_000,
+    unit: 'files',
+    reason: '150 GiB in chunks of 8 MiB; the row that names them takes half a megabyte',
+    atLimit: 'a longer write of several needles is refused with REQUEST_INVALID',
+  },
   listNamesMax: {
     value: 10_000,
     unit: 'names',

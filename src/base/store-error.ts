@@ -65,7 +65,8 @@ export const ERROR_CODES = {
   CHECKSUM_MISMATCH: 'the data does not have the checksum the sender gave',
   MANIFEST_CORRUPT: 'the chunk manifest of a large file cannot be read as such',
   TOKEN_INVALID: 'the token is missing, expired, or for something else',
-  UNAUTHENTICATED: 'the caller has not shown that it knows the cluster secret',
+  ACCESS_DENIED: 'the user may not do this with the files of somebody else',
+  UNAUTHENTICATED: 'the caller has not shown the cluster secret, or the secret of its access key',
   LISTEN_FAILED: 'the address cannot be listened on',
   METADATA_CORRUPT: 'a stored row of metadata cannot be read as such',
   JOB_NOT_FOUND: 'no job has this number',
@@ -81,6 +82,7 @@ export const ERROR_CODES = {
   PART_INVALID: 'a part of the upload is not there, or is not the one that was meant',
   PRECONDITION_FAILED: 'the object is not what the change was conditional on',
   QUOTA_EXCEEDED: 'the bucket has no room for this within its quota',
+  INTENT_LOST: 'the write was given up by whoever looks after those left half-done; try it again',
 } as const
 
 export type ErrorCode = keyof typeof ERROR_CODES

@@ -11,7 +11,7 @@ import { PART_NUMBER_MAX } from '../namespace/upload-record.ts'
 import type { MasterApi } from '../net/master-api.ts'
 import type { ByteRange, ConnectVolume, NeedleContent, VolumeApi } from '../net/volume-api.ts'
 import { mapBounded } from '../runtime/map-bounded.ts'
-import { CODED_COLLECTION, COPIED_COLLECTION } from './s3/stored-bytes.ts'
+import { CODED_COLLECTION, COPIED_COLLECTION } from './stored-bytes.ts'
 
 /** A file that a row names. */
 export interface NamedFile {

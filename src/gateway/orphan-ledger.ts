@@ -1,7 +1,7 @@
 import { isStoreError, StoreError } from '../base/store-error.ts'
 import type { HayloftClient } from '../client/hayloft-client.ts'
 import type { NeedlePairs } from '../namespace/needle-pairs.ts'
-import { COPIED_COLLECTION } from './s3/stored-bytes.ts'
+import { COPIED_COLLECTION } from './stored-bytes.ts'
 
 /** Orphans by file id, with the time of the pass that saw them first. */
 export type SeenOrphans = Readonly<Record<string, number>>

@@ -41,6 +41,14 @@ import {
   type WireEvents,
 } from '../namespace/wire-events.ts'
 import {
+  dirtyObjectToWire,
+  dirtyPageFromWire,
+  intentPageFromWire,
+  putIntentToWire,
+  type WireDirtyPage,
+  type WireIntents,
+} from '../namespace/wire-intents.ts'
+import {
   bucketRefToWire,
   changeBucketToWire,
   changeObjectToWire,
@@ -89,6 +97,14 @@ import {
   putPartToWire,
   uploadRefToWire,
 } from '../namespace/wire-uploads.ts'
+import type {
+  DirtyObject,
+  DirtyPage,
+  IntentPage,
+  ListIntentsRequest,
+  PutIntentRequest,
+  UndoIntentRequest,
+} from '../namespace/write-intents-api.ts'
 import {
   MasterChannels,
   type MasterChannelsConfig,
@@ -307,6 +323,38 @@ export class RemoteNamespace implements NamespaceApi, AsyncDisposable {
 
   removeEvents(request: RemoveEventsRequest, signal: AbortSignal): Promise<void> {
     return this.#channels.call('RemoveEvents', { ...request }, nothing, { signal })
+  }
+
+  renewSession(session: string, signal: AbortSignal): Promise<void> {
+    return this.#channels.call('RenewSession', { session }, nothing, { signal })
+  }
+
+  endSession(session: string, signal: AbortSignal): Promise<void> {
+    return this.#channels.call('EndSession', { session }, nothing, { signal })
+  }
+
+  /** Sent again when the answer was lost: it names the same files. */
+  putIntent(request: PutIntentRequest, signal: AbortSignal): Promise<void> {
+    return this.#channels.call('PutIntent', putIntentToWire(request), nothing, { signal })
+  }
+
+  listIntents(request: ListIntentsRequest, signal: AbortSignal): Promise<IntentPage> {
+    const convert = (wire: WireIntents) => intentPageFromWire(wire)
+    return this.#channels.call('ListIntents', { ...request }, convert, { signal })
+  }
+
+  undoIntent(request: UndoIntentRequest, signal: AbortSignal): Promise<boolean> {
+    const convert = ({ wasUndone }: { readonly wasUndone: boolean }) => wasUndone
+    return this.#channels.call('UndoIntent', { ...request }, convert, { signal })
+  }
+
+  listDirty(request: ListIntentsRequest, signal: AbortSignal): Promise<DirtyPage> {
+    const convert = (wire: WireDirtyPage) => dirtyPageFromWire(wire)
+    return this.#channels.call('ListDirty', { ...request }, convert, { signal })
+  }
+
+  settleDirty(object: DirtyObject, signal: AbortSignal): Promise<void> {
+    return this.#channels.call('SettleDirty', dirtyObjectToWire(object), nothing, { signal })
   }
 
   listUploads(request: ListUploadsRequest, signal: AbortSignal): Promise<UploadPage> {

@@ -10,6 +10,19 @@ import {
   type WireRemoveEvents,
 } from '../namespace/wire-events.ts'
 import {
+  dirtyObjectFromWire,
+  dirtyPageToWire,
+  intentPageToWire,
+  listIntentsFromWire,
+  putIntentFromWire,
+  undoIntentFromWire,
+  type WireDirtyObject,
+  type WireListIntents,
+  type WirePutIntent,
+  type WireSession,
+  type WireUndoIntent,
+} from '../namespace/wire-intents.ts'
+import {
   bucketChangeFromWire,
   bucketRefFromWire,
   changeObjectFromWire,
@@ -73,6 +86,7 @@ export function namespaceService(api: NamespaceApi): GrpcService {
       ...objectMethods(api),
       ...uploadMethods(api),
       ...eventMethods(api),
+      ...intentMethods(api),
     },
   }
 }
@@ -87,6 +101,36 @@ function eventMethods(api: NamespaceApi): Record<string, GrpcMethod> {
     ),
     RemoveEvents: unary('cluster', async (wire: WireRemoveEvents, { signal }) => {
       await api.removeEvents(removeEventsFromWire(wire), signal)
+      return {}
+    }),
+  }
+}
+
+function intentMethods(api: NamespaceApi): Record<string, GrpcMethod> {
+  return {
+    RenewSession: unary('cluster', async (wire: WireSession, { signal }) => {
+      await api.renewSession(wire.session, signal)
+      return {}
+    }),
+    EndSession: unary('cluster', async (wire: WireSession, { signal }) => {
+      await api.endSession(wire.session, signal)
+      return {}
+    }),
+    PutIntent: unary('cluster', async (wire: WirePutIntent, { signal }) => {
+      await api.putIntent(putIntentFromWire(wire), signal)
+      return {}
+    }),
+    ListIntents: unary('cluster', async (wire: WireListIntents, { signal }) =>
+      intentPageToWire(await api.listIntents(listIntentsFromWire(wire), signal)),
+    ),
+    UndoIntent: unary('cluster', async (wire: WireUndoIntent, { signal }) => ({
+      wasUndone: await api.undoIntent(undoIntentFromWire(wire), signal),
+    })),
+    ListDirty: unary('cluster', async (wire: WireListIntents, { signal }) =>
+      dirtyPageToWire(await api.listDirty(listIntentsFromWire(wire), signal)),
+    ),
+    SettleDirty: unary('cluster', async (wire: WireDirtyObject, { signal }) => {
+      await api.settleDirty(dirtyObjectFromWire(wire), signal)
       return {}
     }),
   }

@@ -2,6 +2,7 @@ import type { Bucket, BucketDocument, BucketQuota, Versioning } from './bucket-r
 import type { EventCause, EventLane, ObjectEvent } from './event-record.ts'
 import type { ObjectVersion, Retention, Tag } from './object-version.ts'
 import type { Upload, UploadedPart } from './upload-record.ts'
+import type { WriteIntentsApi } from './write-intents-api.ts'
 
 /** A bucket as the caller saw it: one made anew under the same name is another. */
 export interface BucketRef {
@@ -43,13 +44,25 @@ export interface WriteCondition {
   readonly ifNoneMatch?: readonly string[] | undefined
 }
 
-export type NewVersion = Omit<ObjectVersion, 'isNull' | 'isMarker' | 'seq' | 'modifiedAtMs'>
+export type NewVersion = Omit<
+  ObjectVersion,
+  'isNull' | 'isMarker' | 'seq' | 'modifiedAtMs' | 'history'
+>
 
 export interface PutObjectRequest {
   readonly bucket: BucketRef
   readonly key: string
   readonly version: NewVersion
   readonly condition?: WriteCondition | undefined
+  /** It named the files before they were stored, and goes with this change. */
+  readonly intentId?: string | undefined
+  /**
+   * The id of the version in whose place this one comes, and which has some of its files: they
+   * stay. Where versions are kept no two of them may have the same file.
+   */
+  readonly sharesWith?: string | undefined
+  /** It has fewer copies or shards than it is to have: see `listDirty`. */
+  readonly isDirty?: boolean | undefined
   /** Undefined here and below: nobody hears of the change. */
   readonly cause?: EventCause | undefined
 }
@@ -250,7 +263,7 @@ export interface BucketUsage {
  * a key or name that cannot be one, FILE_ID_INVALID, REQUEST_INVALID for a page out of range,
  * OVERLOADED, CANCELLED, CLOSED, and the errors of the metadata store.
  */
-export interface NamespaceApi {
+export interface NamespaceApi extends WriteIntentsApi {
   /** @throws {StoreError} BUCKET_EXISTS */
   createBucket(request: CreateBucketRequest, signal: AbortSignal): Promise<Bucket>
   findBucket(name: string, signal: AbortSignal): Promise<Bucket | undefined>
@@ -269,7 +282,8 @@ export interface NamespaceApi {
   /**
    * The newest version of the key from now on. To put the same version again changes nothing.
    *
-   * @throws {StoreError} PRECONDITION_FAILED; OBJECT_NOT_FOUND: `ifMatch` of nothing.
+   * @throws {StoreError} PRECONDITION_FAILED, also when `sharesWith` is not the newest version, or
+   * would stay; OBJECT_NOT_FOUND: `ifMatch` of nothing. INTENT_LOST: nobody may have it any more.
    * QUOTA_EXCEEDED. REQUEST_INVALID: no version id; or the version was put before, and is gone.
    */
   putObject(request: PutObjectRequest, signal: AbortSignal): Promise<ObjectVersion>

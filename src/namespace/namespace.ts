@@ -11,6 +11,7 @@ import { listDropped } from './delete-intents.ts'
 import { type Told, toldDelete, toldVersion } from './event-facts.ts'
 import { type EventCounts, EventQueue } from './event-queue.ts'
 import type { ObjectEvent } from './event-record.ts'
+import { GatewaySessions } from './gateway-sessions.ts'
 import { Listings } from './listings.ts'
 import type {
   BucketChange,
@@ -52,6 +53,15 @@ import type { Upload, UploadedPart } from './upload-record.ts'
 import { UploadRows, versionOf } from './uploads.ts'
 import { type CheckRoom, UsageCounter } from './usage-counter.ts'
 import { isVersionId, newVersionId } from './version-id.ts'
+import { checkSession, WriteIntents } from './write-intents.ts'
+import type {
+  DirtyObject,
+  DirtyPage,
+  IntentPage,
+  ListIntentsRequest,
+  PutIntentRequest,
+  UndoIntentRequest,
+} from './write-intents-api.ts'
 
 export interface NamespaceParts {
   readonly store: MetadataStore
@@ -88,6 +98,8 @@ export class Namespace implements NamespaceApi {
   readonly #listings: Listings
   readonly #usage: UsageCounter
   readonly #events: EventQueue
+  readonly #sessions: GatewaySessions
+  readonly #intents: WriteIntents
   readonly #commits: RowCommits
   readonly #cache: RowCache<ObjectVersion>
   /** Shared by reads of more than one row. */
@@ -110,6 +122,9 @@ export class Namespace implements NamespaceApi {
     this.#uploads = new UploadRows(parts.store)
     this.#listings = new Listings(parts.store, this.#rows)
     this.#usage = new UsageCounter({ store, commits })
+    this.#sessions = new GatewaySessions({ clock })
+    const { sessions } = this
+    this.#intents = new WriteIntents({ store, commits, newChanges, sessions, clock, logger })
   }
 
   createBucket(request: CreateBucketRequest, signal: AbortSignal): Promise<Bucket> {
@@ -144,11 +159,11 @@ export class Namespace implements NamespaceApi {
   }
 
   async putObject(request: PutObjectRequest, signal: AbortSignal): Promise<ObjectVersion> {
-    const { bucket, condition, version } = request
+    const { bucket, version } = request
     checkVersionId(version.id)
     const checkRoom = await this.#roomIn(bucket, signal)
     const plan: PlanKey<ObjectVersion> = async (changes) =>
-      ifRoom(await changes.put(version, condition, signal), checkRoom)
+      ifRoom(await changes.put(version, request, signal), checkRoom)
     return await this.#changeKey(request, plan, toldVersion(request), signal)
   }
 
@@ -230,6 +245,41 @@ export class Namespace implements NamespaceApi {
     return this.#events.counts
   }
 
+  /** Of gateways, by which it is known whose intents are orphaned. */
+  get sessions(): GatewaySessions {
+    return this.#sessions
+  }
+
+  async renewSession(session: string, _signal: AbortSignal): Promise<void> {
+    checkSession(session)
+    this.#sessions.renew(session)
+  }
+
+  async endSession(session: string, _signal: AbortSignal): Promise<void> {
+    checkSession(session)
+    this.#sessions.end(session)
+  }
+
+  putIntent(request: PutIntentRequest, signal: AbortSignal): Promise<void> {
+    return this.#intents.put(request, signal)
+  }
+
+  listIntents(request: ListIntentsRequest, signal: AbortSignal): Promise<IntentPage> {
+    return this.#intents.list(request, signal)
+  }
+
+  undoIntent(request: UndoIntentRequest, signal: AbortSignal): Promise<boolean> {
+    return this.#intents.undo(request, signal)
+  }
+
+  listDirty(request: ListIntentsRequest, signal: AbortSignal): Promise<DirtyPage> {
+    return this.#intents.listDirty(request, signal)
+  }
+
+  settleDirty(object: DirtyObject, signal: AbortSignal): Promise<void> {
+    return this.#intents.settleDirty(object, signal)
+  }
+
   async createUpload(request: CreateUploadRequest, signal: AbortSignal): Promise<Upload> {
     const upload = { ...request.upload, startedAtMs: this.#clock.nowMs() }
     parseObjectKey(upload.key)
@@ -286,7 +336,8 @@ export class Namespace implements NamespaceApi {
         if (upload === undefined) return { result: await this.#completed(request, signal) }
         const parts = await this.#uploads.end(request, request.parts, rows, signal)
         const version = versionOf(upload, parts, request)
-        return ifRoom(await changes.put(version, request.condition, signal), checkRoom)
+        const terms = { condition: request.condition }
+        return ifRoom(await changes.put(version, terms, signal), checkRoom)
       }
       return await this.#changeKeyIn(found, key, plan, toldVersion(request), signal)
     })

@@ -2,6 +2,7 @@ import { formatFileId, parseFileId } from '../base/file-id.ts'
 import { StoreError } from '../base/store-error.ts'
 import type { MetadataStore } from '../metadata/metadata-store.ts'
 import type { Bucket } from './bucket-record.ts'
+import { dirtyRow } from './intent-record.ts'
 import type {
   ChangeObjectRequest,
   DeleteObjectRequest,
@@ -9,18 +10,20 @@ import type {
   MovedParts,
   NewVersion,
   ObjectChange,
-  WriteCondition,
+  PutObjectRequest,
 } from './namespace-api.ts'
 import { encodeSeq, type ObjectRows, type VersionRow } from './object-rows.ts'
 import {
   encodeObjectVersion,
   NO_ATTRIBUTES,
+  type ObjectHistory,
   type ObjectVersion,
   publicVersionId,
 } from './object-version.ts'
 import { checkFilesKept, type Plan, type RowChanges } from './row-changes.ts'
 import { nullKey, objectKey, versionKey } from './row-keys.ts'
 import { checkWriteCondition } from './write-condition.ts'
+import { endIntent } from './write-intents.ts'
 
 export interface ObjectChangesParts {
   readonly store: MetadataStore
@@ -31,9 +34,13 @@ export interface ObjectChangesParts {
   readonly changes: RowChanges
 }
 
+/** Beside the version itself. */
+export type PutTerms = Pick<PutObjectRequest, 'condition' | 'intentId' | 'isDirty' | 'sharesWith'>
+
 type VersionFiles = Pick<ObjectVersion, 'parts' | 'recordFileId'>
 
 const US_PER_MS = 1000
+const NO_FILES: ReadonlySet<string> = new Set()
 const NOTHING_KEPT = { sizeBytes: 0, etag: '', checksum: undefined, parts: [] }
 
 /**
@@ -56,26 +63,39 @@ export class ObjectChanges {
    */
   async put(
     request: NewVersion,
-    condition: WriteCondition | undefined,
+    terms: PutTerms,
     signal: AbortSignal,
   ): Promise<Plan<ObjectVersion>> {
     const { bucket, changes, key, rows, store } = this.#parts
+    const { condition, intentId, isDirty = false, sharesWith } = terms
     const version = asStored(request)
     const current = await rows.current(bucket.id, key, signal)
     const repeated = await this.#madeBefore(version.id, current, signal)
     if (repeated !== undefined) return { result: repeated.version }
     checkWriteCondition(current?.version, condition)
-    await checkFilesKept(store, filesOf(version), signal)
+    const isShared = sharesWith !== undefined
+    if (isShared && (current?.version.id !== sharesWith || bucket.versioning !== 'off')) {
+      const why = 'the version whose files this one shares is not the newest, or would stay'
+      throw new StoreError('PRECONDITION_FAILED', why)
+    }
+    const fileIds = filesOf(version)
+    await checkFilesKept(store, fileIds, signal)
+    if (intentId !== undefined) await endIntent(store, intentId, changes, signal)
     const made: ObjectVersion = {
       ...version,
       isNull: bucket.versioning !== 'enabled',
       isMarker: false,
       seq: await this.#nextSeq(current, signal),
       modifiedAtMs: this.#parts.nowMs,
+      ...(current !== undefined && { history: historyAfter(current.version) }),
     }
-    await this.#makeWay(current, made.isNull, signal)
+    await this.#makeWay(current, made.isNull, signal, new Set(isShared ? fileIds : []))
     changes.put(objectKey(bucket.id, key), encodeObjectVersion(made))
     changes.count(made.sizeBytes, 1)
+    if (isDirty) {
+      const row = dirtyRow({ bucket, key, id: made.id })
+      changes.put(row.key, row.value)
+    }
     return { result: made, changes }
   }
 
@@ -218,6 +238,7 @@ export class ObjectChanges {
     current: VersionRow | undefined,
     isNull: boolean,
     signal: AbortSignal,
+    keptFiles: ReadonlySet<string> = NO_FILES,
   ): Promise<void> {
     const { bucket, changes, key, rows } = this.#parts
     const row = objectKey(bucket.id, key)
@@ -225,7 +246,7 @@ export class ObjectChanges {
     if (current !== undefined) {
       changes.delete(row)
       if (isNull && current.version.isNull) {
-        this.#replace(current.version)
+        this.#replace(current.version, keptFiles)
         return
       }
       changes.put(versionKey(bucket.id, key, current.version.seq), current.value)
@@ -239,13 +260,13 @@ export class ObjectChanges {
     changes.expect(hidden.key, hidden.value)
     changes.delete(hidden.key)
     changes.delete(nullKey(bucket.id, key))
-    this.#replace(hidden.version)
+    this.#replace(hidden.version, NO_FILES)
   }
 
   /** Where versions can be locked, all have ids, and none is replaced: this is a second lock. */
-  #replace(version: ObjectVersion): void {
+  #replace(version: ObjectVersion, keptFiles: ReadonlySet<string>): void {
     checkLock(version, this.#parts.nowMs, false)
-    this.#drop(version)
+    this.#drop(version, keptFiles)
   }
 
   /** The version that an earlier try of the same put made, wherever it lies now. */
@@ -260,9 +281,11 @@ export class ObjectChanges {
     return await rows.hiddenSince(bucket.id, key, id, signal)
   }
 
-  #drop(version: ObjectVersion): void {
+  #drop(version: ObjectVersion, keptFiles = NO_FILES): void {
     const { changes } = this.#parts
-    for (const fileId of filesOf(version)) changes.dropFile(fileId, version.sizeBytes)
+    for (const fileId of filesOf(version)) {
+      if (!keptFiles.has(fileId)) changes.dropFile(fileId, version.sizeBytes)
+    }
     changes.count(-version.sizeBytes, -1)
   }
 
@@ -274,6 +297,11 @@ export class ObjectChanges {
       (bucket.versioning === 'off' ? undefined : await rows.newestHidden(bucket.id, key, signal))
     return Math.max((newest?.version.seq ?? 0) + 1, nowMs * US_PER_MS)
   }
+}
+
+function historyAfter({ history, modifiedAtMs }: ObjectVersion): ObjectHistory {
+  const { firstWrittenAtMs = modifiedAtMs, writeCount = 1 } = history ?? {}
+  return { writeCount: writeCount + 1, firstWrittenAtMs }
 }
 
 function checkLock(version: ObjectVersion, nowMs: number, bypassesGovernance: boolean): void {

@@ -69,6 +69,23 @@ export interface ObjectAttributes {
   readonly isLegalHold: boolean
 }
 
+/** What came before a version of the same key, as far as it was never deleted. */
+export interface ObjectHistory {
+  /** How often the key was written: 2 for the first overwrite. */
+  readonly writeCount: number
+  readonly firstWrittenAtMs: number
+}
+
+export const DOCUMENT_STRATEGIES = ['replication', 'ec', 'field_hybrid'] as const
+export type DocumentStrategy = (typeof DOCUMENT_STRATEGIES)[number]
+
+/** What the gateway of documents keeps with one. */
+export interface DocumentFacts {
+  readonly strategy: DocumentStrategy
+  /** Of `field_hybrid`: SHA-256 of the last part in hex, if it has cold fields. */
+  readonly coldSha256?: string | undefined
+}
+
 export interface ObjectVersion extends ObjectAttributes {
   /**
    * 32 hex digits: 12 of the time in milliseconds, 20 of chance. Fixed before the first byte is
@@ -95,6 +112,10 @@ export interface ObjectVersion extends ObjectAttributes {
   readonly recordFileId?: string | undefined
   /** Canonical id. Undefined: the owner of the bucket. */
   readonly ownerId: string | undefined
+  /** Undefined: the key was written once. */
+  readonly history?: ObjectHistory | undefined
+  /** Undefined: it was not written as a document. */
+  readonly document?: DocumentFacts | undefined
 }
 
 export const NO_ATTRIBUTES: ObjectAttributes = {
@@ -110,6 +131,7 @@ export const NO_ATTRIBUTES: ObjectAttributes = {
 const VERSION = 1
 const ID_BYTES = 16
 const OWNER_BYTES = 32
+const SHA256_PATTERN = /^[0-9a-f]{64}$/
 const MD5_PATTERN = /^([0-9a-f]{32})(?:-([1-9]\d*))?$/
 
 const IS_MARKER = 1
@@ -124,8 +146,9 @@ const HAS_EXTRA = 256
 const HAS_CONTENT_TYPE = 512
 const HAS_PART_CHECKSUMS = 1024
 const HAS_RECORD = 2048
+const HAS_HISTORY = 4096
 const CLASS_SHIFT = 13
-const KNOWN_FLAGS = 4095 | (7 << CLASS_SHIFT)
+const KNOWN_FLAGS = 8191 | (7 << CLASS_SHIFT)
 
 /** What few objects have. */
 interface Extra {
@@ -133,6 +156,7 @@ interface Extra {
   readonly metadata?: Readonly<Record<string, string>>
   readonly tags?: readonly Tag[]
   readonly acl?: string
+  readonly document?: DocumentFacts
 }
 
 /**
@@ -140,11 +164,12 @@ interface Extra {
  *
  *     seq varint | id 16 | modifiedAtMs varint | sizeBytes varint | md5 16 | etag parts varint
  *     owner 32 if HAS_OWNER | retainUntilMs varint if HAS_RETENTION
+ *     writeCount varint, firstWrittenAtMs varint if HAS_HISTORY
  *     algorithm u8, value text if HAS_CHECKSUM | content type text if HAS_CONTENT_TYPE
  *     part count varint, for each: volume u32, needle u64, cookie u32, sizeBytes varint,
  *       checksum bytes if HAS_PART_CHECKSUMS
  *     volume u32, needle u64, cookie u32 of the record if HAS_RECORD
- *     JSON text of headers, metadata, tags and ACL if HAS_EXTRA
+ *     JSON text of headers, metadata, tags, ACL and document if HAS_EXTRA
  *
  * The top three bits of the flags are the storage class. The etag of a marker is 16 zeros.
  */
@@ -156,10 +181,11 @@ export function encodeObjectVersion(version: ObjectVersion): Buffer {
   const [, md5 = '0'.repeat(32), count = '0'] = MD5_PATTERN.exec(version.etag) ?? []
   assert(version.isMarker || version.etag.startsWith(md5), `the ETag ${version.etag}`)
   row.hex(md5).varint(Number(count))
-  const { checksum, contentType, ownerId, parts, retention } = version
+  const { checksum, contentType, history, ownerId, parts, retention } = version
   assert(ownerId === undefined || ownerId.length === 2 * OWNER_BYTES, `the owner ${ownerId}`)
   if (ownerId !== undefined) row.hex(ownerId)
   if (retention !== undefined) row.varint(retention.untilMs)
+  if (history !== undefined) row.varint(history.writeCount).varint(history.firstWrittenAtMs)
   if (checksum !== undefined) {
     row.u8(CHECKSUM_ALGORITHMS.indexOf(checksum.algorithm)).text(checksum.value)
   }
@@ -187,6 +213,9 @@ export function decodeObjectVersion(bytes: Uint8Array, key: string): ObjectVersi
   const ownerId = has(HAS_OWNER) ? row.hex(OWNER_BYTES) : undefined
   const untilMs = has(HAS_RETENTION) ? row.varint() : undefined
   const mode = has(IS_COMPLIANCE) ? 'COMPLIANCE' : 'GOVERNANCE'
+  const history = has(HAS_HISTORY)
+    ? { writeCount: row.varint(), firstWrittenAtMs: row.varint() }
+    : undefined
   const checksum = has(HAS_CHECKSUM) ? readChecksum(row, has(IS_COMPOSITE)) : undefined
   const contentType = has(HAS_CONTENT_TYPE) ? row.text() : undefined
   const parts = readParts(row, has(HAS_PART_CHECKSUMS))
@@ -215,7 +244,12 @@ export function decodeObjectVersion(bytes: Uint8Array, key: string): ObjectVersi
     retention: untilMs === undefined ? undefined : { mode, untilMs },
     isLegalHold: has(IS_LEGAL_HOLD),
   }
-  return recordFileId === undefined ? version : { ...version, recordFileId }
+  return {
+    ...version,
+    ...(recordFileId !== undefined && { recordFileId }),
+    ...(history !== undefined && { history }),
+    ...(extra.document !== undefined && { document: extra.document }),
+  }
 }
 
 /** What was read from JSON is a list of tags. */
@@ -245,16 +279,18 @@ function flagsOf(version: ObjectVersion, extra: Extra | undefined): number {
     (version.contentType === undefined ? 0 : HAS_CONTENT_TYPE) |
     (parts.some((part) => part.checksum !== undefined) ? HAS_PART_CHECKSUMS : 0) |
     (version.recordFileId === undefined ? 0 : HAS_RECORD) |
+    (version.history === undefined ? 0 : HAS_HISTORY) |
     (STORAGE_CLASSES.indexOf(version.storageClass) << CLASS_SHIFT)
   )
 }
 
-function extraOf({ acl, headers, metadata, tags }: ObjectVersion): Extra | undefined {
+function extraOf({ acl, document, headers, metadata, tags }: ObjectVersion): Extra | undefined {
   const extra: Extra = {
     ...(Object.keys(headers).length > 0 && { headers }),
     ...(Object.keys(metadata).length > 0 && { metadata }),
     ...(tags.length > 0 && { tags }),
     ...(acl !== undefined && { acl }),
+    ...(document !== undefined && { document }),
   }
   return Object.keys(extra).length === 0 ? undefined : extra
 }
@@ -320,11 +356,23 @@ function readExtra(row: RowReader): Extra {
 
 function isExtra(value: unknown): value is Extra {
   if (!isObject(value)) return false
-  const { acl, headers = {}, metadata = {}, tags = [] } = value
+  const { acl, document, headers = {}, metadata = {}, tags = [] } = value
   return (
     isTexts(headers) &&
     isTexts(metadata) &&
     isTags(tags) &&
-    (acl === undefined || typeof acl === 'string')
+    (acl === undefined || typeof acl === 'string') &&
+    (document === undefined || isDocumentFacts(document))
+  )
+}
+
+/** What was read from JSON is what is kept with a document. */
+export function isDocumentFacts(value: unknown): value is DocumentFacts {
+  if (!isObject(value)) return false
+  const { coldSha256, strategy } = value
+  return (
+    DOCUMENT_STRATEGIES.some((known) => known === strategy) &&
+    (coldSha256 === undefined ||
+      (typeof coldSha256 === 'string' && SHA256_PATTERN.test(coldSha256)))
   )
 }

@@ -190,6 +190,11 @@ export function isTexts(value: unknown): value is Readonly<Record<string, string
   return isObject(value) && Object.values(value).every((text) => typeof text === 'string')
 }
 
+/** A list of texts, in JSON that was read. */
+export function isTextList(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((text) => typeof text === 'string')
+}
+
 /** An object that is neither null nor an array, in JSON that was read. */
 export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)

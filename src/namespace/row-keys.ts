@@ -13,6 +13,8 @@ import { quote, StoreError } from '../base/store-error.ts'
  *     uploads/{bucket}/{key}\0{upload}            a multipart upload
  *     parts/{bucket}/{upload}/{number}            a part of one
  *     events/{target}/{bucket}/{id}               an event to be delivered: `event-record.ts`
+ *     intents/{version}                           files that are about to be stored
+ *     dirty/{bucket}/{key}                        a version that lacks copies or shards
  *
  * Files that lost their name have rows of `NamedFiles`: an intent, and one of `name-files` until
  * they are deleted.
@@ -24,6 +26,11 @@ import { quote, StoreError } from '../base/store-error.ts'
 export const BUCKETS_PREFIX = 'buckets/'
 export const BUCKETS_END = 'buckets0'
 export const BUCKET_IDS_KEY = 'bucket-ids'
+
+export const WRITE_INTENTS_START = 'intents/'
+export const WRITE_INTENTS_END = 'intents0'
+export const DIRTY_KEYS_START = 'dirty/'
+export const DIRTY_KEYS_END = 'dirty0'
 
 const BUCKET_DIGITS = 8
 const AGE_DIGITS = 14
@@ -63,6 +70,21 @@ export function partKey(bucketId: number, uploadId: string, partNumber: number):
 export function partRange(bucketId: number, uploadId: string): KeyRange {
   const start = `parts/${bucketText(bucketId)}/${uploadId}`
   return { gte: `${start}/`, lt: `${start}0` }
+}
+
+export function writeIntentKey(id: string): string {
+  return WRITE_INTENTS_START + id
+}
+
+export function dirtyKey(bucketId: number, key: string): string {
+  return `${DIRTY_KEYS_START}${bucketText(bucketId)}/${key}`
+}
+
+/** Bucket and key in a row of `dirty`. */
+export function objectOfDirtyRow(row: string): { readonly bucketId: number; readonly key: string } {
+  const at = DIRTY_KEYS_START.length
+  const bucketId = Number.parseInt(row.slice(at, at + BUCKET_DIGITS), 16)
+  return { bucketId, key: row.slice(at + BUCKET_DIGITS + 1) }
 }
 
 /** All rows of a kind that a bucket has. */

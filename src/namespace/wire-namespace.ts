@@ -20,6 +20,7 @@ import { isVersionId } from './version-id.ts'
 import {
   atMost,
   canonicalId,
+  flagOf,
   invalid,
   maybe,
   oneOf,
@@ -96,6 +97,9 @@ export interface WirePutObject extends WireInBucket, WireCaused {
   readonly key: string
   readonly row: Uint8Array
   readonly condition: WireCondition | null
+  readonly intentId: string
+  readonly sharesWith: string
+  readonly isDirty: boolean
 }
 
 export interface WireFindObject extends WireInBucket {
@@ -242,6 +246,9 @@ export function putObjectToWire(request: PutObjectRequest): WirePutObject {
     row: newVersionToRow(version),
     condition: conditionToWire(condition),
     cause: causeToWire(request.cause),
+    intentId: request.intentId ?? '',
+    sharesWith: request.sharesWith ?? '',
+    isDirty: request.isDirty === true,
   }
 }
 
@@ -253,6 +260,9 @@ export function putObjectFromWire(wire: WirePutObject): PutObjectRequest {
     version: newVersionFromRow(wire.row),
     condition: conditionFromWire(wire.condition),
     cause: causeFromWire(wire.cause),
+    intentId: wire.intentId === '' ? undefined : wire.intentId,
+    sharesWith: wire.sharesWith === '' ? undefined : wire.sharesWith,
+    isDirty: flagOf(wire.isDirty, 'whether it lacks something') || undefined,
   }
 }
 

@@ -141,8 +141,8 @@ export function newVersionToRow(version: NewVersion): Uint8Array {
 /** @throws {StoreError} REQUEST_INVALID: also for what is the master's to give. */
 export function newVersionFromRow(row: Uint8Array): NewVersion {
   checkLength(row)
-  const { isMarker, isNull, modifiedAtMs, seq, ...version } = versionFromWire({ row })
-  if (isMarker || isNull || seq !== 0 || modifiedAtMs !== 0) {
+  const { history, isMarker, isNull, modifiedAtMs, seq, ...version } = versionFromWire({ row })
+  if (isMarker || isNull || seq !== 0 || modifiedAtMs !== 0 || history !== undefined) {
     throw invalid('a new version says what only a master can know')
   }
   return version

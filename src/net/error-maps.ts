@@ -71,6 +71,7 @@ export const GRPC_STATUS = {
   CHECKSUM_MISMATCH: status.INVALID_ARGUMENT,
   MANIFEST_CORRUPT: status.DATA_LOSS,
   TOKEN_INVALID: status.PERMISSION_DENIED,
+  ACCESS_DENIED: status.PERMISSION_DENIED,
   UNAUTHENTICATED: status.UNAUTHENTICATED,
   LISTEN_FAILED: status.INTERNAL,
   METADATA_CORRUPT: status.DATA_LOSS,
@@ -87,6 +88,7 @@ export const GRPC_STATUS = {
   PART_INVALID: status.FAILED_PRECONDITION,
   PRECONDITION_FAILED: status.FAILED_PRECONDITION,
   QUOTA_EXCEEDED: status.RESOURCE_EXHAUSTED,
+  INTENT_LOST: status.ABORTED,
 } as const satisfies Record<ErrorCode, status>
 
 /** What a status without our trailer means: it was made by a library, or by a stranger. */

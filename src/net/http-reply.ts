@@ -69,6 +69,7 @@ export const HTTP_STATUS = {
   CHECKSUM_MISMATCH: 400,
   MANIFEST_CORRUPT: 422, // What a client stored makes no sense: not a fault of this server.
   TOKEN_INVALID: 401,
+  ACCESS_DENIED: 403,
   UNAUTHENTICATED: 401,
   LISTEN_FAILED: 500,
   METADATA_CORRUPT: 500,
@@ -85,6 +86,7 @@ export const HTTP_STATUS = {
   PART_INVALID: 400,
   PRECONDITION_FAILED: 412,
   QUOTA_EXCEEDED: 403,
+  INTENT_LOST: 503,
 } as const satisfies Record<ErrorCode, number>
 
 /** Where a caller is told to wait a little and come again. */

@@ -72,6 +72,7 @@ export const RETRY = {
   CHECKSUM_MISMATCH: 'same-node', // Bytes were changed on the way; the next try may be luckier.
   MANIFEST_CORRUPT: 'other-node', // Other copies have bytes of their own.
   TOKEN_INVALID: 'never', // Needs a new token first.
+  ACCESS_DENIED: 'never', // The user will be the same next time.
   UNAUTHENTICATED: 'never', // The secret will be the same next time.
   LISTEN_FAILED: 'never', // Somebody else has the address.
   METADATA_CORRUPT: 'never', // The row will read the same.
@@ -88,6 +89,7 @@ export const RETRY = {
   PART_INVALID: 'never', // The parts are what they are.
   PRECONDITION_FAILED: 'never', // The caller has to look again first.
   QUOTA_EXCEEDED: 'never', // There is no more room than before.
+  INTENT_LOST: 'never', // The bytes that were stored are about to be deleted.
 } as const satisfies Record<ErrorCode, RetryAdvice>
 
 export interface RetryOptions {

@@ -22,7 +22,7 @@ import {
   type OrphanParts,
 } from '../../src/gateway/orphan-collector.ts'
 import { OrphanLedger } from '../../src/gateway/orphan-ledger.ts'
-import { putOptions } from '../../src/gateway/s3/stored-bytes.ts'
+import { putOptions } from '../../src/gateway/stored-bytes.ts'
 import type { NamespaceApi } from '../../src/namespace/namespace-api.ts'
 import { NO_ATTRIBUTES } from '../../src/namespace/object-version.ts'
 import { newVersionId } from '../../src/namespace/version-id.ts'

@@ -19,7 +19,7 @@ import {
   type OrphanParts,
   type OrphanReport,
 } from '../../src/gateway/orphan-collector.ts'
-import { putOptions } from '../../src/gateway/s3/stored-bytes.ts'
+import { putOptions } from '../../src/gateway/stored-bytes.ts'
 import { newVersionId } from '../../src/namespace/version-id.ts'
 import { RemoteMaster } from '../../src/net/remote-master.ts'
 import { VolumeConnections } from '../../src/net/volume-connections.ts'

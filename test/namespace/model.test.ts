@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { decodeWriteIntent } from '../../src/namespace/intent-record.ts'
 import type { BucketRef, UploadPage, VersionPage } from '../../src/namespace/namespace-api.ts'
 import { decodeSeq } from '../../src/namespace/object-rows.ts'
 import { decodeObjectVersion, type ObjectVersion } from '../../src/namespace/object-version.ts'
@@ -141,6 +142,7 @@ function checkRows({ givenFiles, rows, state }: NamespaceWorld): void {
   const named: string[] = []
   const intents: string[] = []
   const owned: string[] = []
+  const written = new Map<string, readonly string[]>()
   for (const { key, value } of rows.rows) {
     const bucket = key.split('/', 2)[1] ?? ''
     if (key.startsWith('objects/')) {
@@ -152,6 +154,9 @@ function checkRows({ givenFiles, rows, state }: NamespaceWorld): void {
       nulls.set(key.slice('nulls/'.length), decodeSeq(value, key))
     } else if (key.startsWith('parts/')) {
       named.push(decodePart(partNumberOfRow(key), value, key).fileId)
+    } else if (key.startsWith('intents/')) {
+      const id = key.slice('intents/'.length)
+      written.set(id, decodeWriteIntent(id, value).fileIds)
     } else if (key.startsWith('name-intents/')) {
       intents.push(key.split('/')[2] ?? '')
     } else if (key.startsWith('name-files/')) {
@@ -175,6 +180,7 @@ function checkRows({ givenFiles, rows, state }: NamespaceWorld): void {
   expect(named.length).toBe(new Set(named).size)
   expect(intents.sort()).toEqual([...state.dropped].sort())
   expect(owned.sort()).toEqual(intents)
+  expect([...written].sort()).toEqual([...state.intents].sort())
   expect(named.filter((fileId) => state.dropped.has(fileId))).toEqual([])
   for (const fileId of [...named, ...intents]) expect(givenFiles.has(fileId)).toBe(true)
 }

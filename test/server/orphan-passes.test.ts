@@ -1,6 +1,6 @@
 import { CreateBucketCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { describe, expect, test } from 'vitest'
-import { putOptions } from '../../src/gateway/s3/stored-bytes.ts'
+import { putOptions } from '../../src/gateway/stored-bytes.ts'
 import { newVersionId } from '../../src/namespace/version-id.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { type Logger, silentLogger } from '../../src/runtime/logger.ts'

@@ -33,6 +33,15 @@ import type {
 } from '../../src/namespace/namespace-api.ts'
 import type { ObjectVersion } from '../../src/namespace/object-version.ts'
 import type { Upload, UploadedPart } from '../../src/namespace/upload-record.ts'
+import type {
+  DirtyObject,
+  DirtyPage,
+  IntentPage,
+  ListedIntent,
+  ListIntentsRequest,
+  PutIntentRequest,
+  UndoIntentRequest,
+} from '../../src/namespace/write-intents-api.ts'
 
 export const BUCKET: Bucket = {
   name: 'photos',
@@ -68,9 +77,18 @@ export const VERSION: ObjectVersion = {
   acl: '{"grants":[]}',
   retention: { mode: 'GOVERNANCE', untilMs: 2 ** 42 },
   isLegalHold: true,
+  history: { writeCount: 3, firstWrittenAtMs: 2 ** 40 },
+  document: { strategy: 'field_hybrid', coldSha256: '0a'.repeat(32) },
 }
 
-const { isMarker: _, isNull: __, modifiedAtMs: ___, seq: ____, ...newVersion } = VERSION
+const {
+  history: _____,
+  isMarker: _,
+  isNull: __,
+  modifiedAtMs: ___,
+  seq: ____,
+  ...newVersion
+} = VERSION
 export const NEW_VERSION = newVersion
 
 export const UPLOAD: Upload = {
@@ -123,6 +141,22 @@ export const EVENT: ObjectEvent = {
   requesterId: CAUSE.requesterId,
   sourceAddress: CAUSE.sourceAddress,
   requestId: CAUSE.requestId,
+}
+
+export const INTENT: ListedIntent = {
+  id: VERSION.id,
+  session: 'gateway 7',
+  bucket: 'photos',
+  key: 'a/ü',
+  fileCount: 3,
+  startedAtMs: 2 ** 41,
+  isOrphaned: true,
+}
+
+export const DIRTY: DirtyObject = {
+  bucket: { name: 'photos', id: 7 },
+  key: 'a/ü',
+  id: VERSION.id,
 }
 
 /** Answers with constants, and writes down what it was asked. */
@@ -247,6 +281,38 @@ export class FakeNamespace implements NamespaceApi {
 
   async removeEvents(request: RemoveEventsRequest): Promise<void> {
     await this.#answer('removeEvents', request, undefined)
+  }
+
+  async renewSession(session: string): Promise<void> {
+    await this.#answer('renewSession', session, undefined)
+  }
+
+  async endSession(session: string): Promise<void> {
+    await this.#answer('endSession', session, undefined)
+  }
+
+  async putIntent(request: PutIntentRequest): Promise<void> {
+    await this.#answer('putIntent', request, undefined)
+  }
+
+  async listIntents(request: ListIntentsRequest): Promise<IntentPage> {
+    const intents = this.#some((at) => ({ ...INTENT, fileCount: at }))
+    const next = this.isEmpty ? undefined : INTENT.id
+    return await this.#answer('listIntents', request, { intents, next })
+  }
+
+  async undoIntent(request: UndoIntentRequest): Promise<boolean> {
+    return await this.#answer('undoIntent', request, !this.isEmpty)
+  }
+
+  async listDirty(request: ListIntentsRequest): Promise<DirtyPage> {
+    const objects = this.#some((at) => ({ ...DIRTY, key: `k${at}` }))
+    const next = this.isEmpty ? undefined : 'dirty/9'
+    return await this.#answer('listDirty', request, { objects, next })
+  }
+
+  async settleDirty(object: DirtyObject): Promise<void> {
+    await this.#answer('settleDirty', object, undefined)
   }
 
   #some<Item>(make: (at: number) => Item): Item[] {

@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../../src/base/store-error.ts'
 import type { Versioning } from '../../src/namespace/bucket-record.ts'
-import type { ObjectChange, WriteCondition } from '../../src/namespace/namespace-api.ts'
+import type { NewVersion, ObjectChange, WriteCondition } from '../../src/namespace/namespace-api.ts'
+import type { PutTerms } from '../../src/namespace/object-changes.ts'
 import type { ObjectVersion, StoredPart } from '../../src/namespace/object-version.ts'
 import type { Upload, UploadedPart } from '../../src/namespace/upload-record.ts'
 
@@ -22,9 +23,16 @@ export interface State {
   readonly buckets: ReadonlyMap<string, BucketState>
   /** Files that lost their name. */
   readonly dropped: ReadonlySet<string>
+  /** The files that each one names. */
+  readonly intents: ReadonlyMap<string, readonly string[]>
 }
 
-export const EMPTY: State = { nextBucketId: 1, buckets: new Map(), dropped: new Set() }
+export const EMPTY: State = {
+  nextBucketId: 1,
+  buckets: new Map(),
+  dropped: new Set(),
+  intents: new Map(),
+}
 
 /** What an operation gives: a value, or the code of an error; and what is there afterwards. */
 export interface Outcome {
@@ -78,18 +86,26 @@ export function setVersioning(
 export function put(
   state: State,
   place: Place,
-  version: Omit<ObjectVersion, 'isNull' | 'isMarker' | 'seq' | 'modifiedAtMs'>,
-  condition: WriteCondition | undefined,
+  version: NewVersion,
+  { condition, intentId, sharesWith }: PutTerms = {},
 ): Outcome {
   const bucket = bucketOf(state, place)
   if (bucket === undefined) return { state, error: 'BUCKET_NOT_FOUND' }
   const versions = versionsOf(bucket, place.key)
   const before = versions.find(({ id }) => id === version.id)
   if (before !== undefined) return { state, value: before }
-  const error = checkCondition(current(versions), condition)
+  const top = current(versions)
+  const error = checkCondition(top, condition)
   if (error !== undefined) return { state, error }
+  const isShared = sharesWith !== undefined
+  if (isShared && (top?.id !== sharesWith || bucket.versioning !== 'off')) {
+    return { state, error: 'PRECONDITION_FAILED' }
+  }
   if (version.parts.some(({ fileId }) => state.dropped.has(fileId))) {
     return { state, error: 'REQUEST_INVALID' }
+  }
+  if (intentId !== undefined && !state.intents.has(intentId)) {
+    return { state, error: 'INTENT_LOST' }
   }
   const made: ObjectVersion = {
     ...version,
@@ -97,9 +113,38 @@ export function put(
     isMarker: false,
     seq: nextSeq(versions, place.nowMs),
     modifiedAtMs: place.nowMs,
+    ...(top !== undefined && {
+      history: {
+        writeCount: (top.history?.writeCount ?? 1) + 1,
+        firstWrittenAtMs: top.history?.firstWrittenAtMs ?? top.modifiedAtMs,
+      },
+    }),
   }
   if (isReplacedLocked(versions, made)) return { state, error: 'OBJECT_LOCKED' }
-  return { state: push(state, place, made), value: made }
+  const intents = new Map(state.intents)
+  if (intentId !== undefined) intents.delete(intentId)
+  return { state: { ...push(state, place, made), intents }, value: made }
+}
+
+export function putIntent(
+  state: State,
+  id: string,
+  fileIds: readonly string[],
+  isMore: boolean,
+): Outcome {
+  const before = state.intents.get(id)
+  if (before === undefined && isMore) return { state, error: 'INTENT_LOST' }
+  const all = [...new Set([...(before ?? []), ...fileIds])]
+  if (before?.length === all.length) return { state }
+  return { state: { ...state, intents: new Map(state.intents).set(id, all) } }
+}
+
+export function undoIntent(state: State, id: string): Outcome {
+  const files = state.intents.get(id)
+  if (files === undefined) return { state, value: false }
+  const intents = new Map(state.intents)
+  intents.delete(id)
+  return { state: drop({ ...state, intents }, files), value: true }
 }
 
 export interface DeleteOptions {
@@ -306,7 +351,7 @@ export function completeUpload(state: State, place: Place, request: Completion):
     etag: request.etag,
     checksum: undefined,
   }
-  const outcome = put(state, place, version, request.condition)
+  const outcome = put(state, place, version, { condition: request.condition })
   if (outcome.error !== undefined) return outcome
   const kept = new Set(parts.map(({ fileId }) => fileId))
   const unused = [...found.parts.values()].map(({ fileId }) => fileId)

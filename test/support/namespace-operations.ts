@@ -36,6 +36,7 @@ export class NamespaceOperations {
   readonly #prng: Prng
   readonly #world: NamespaceWorld
   readonly #puts: PutObjectRequest[] = []
+  readonly #intended: NewVersion[] = []
   readonly #parts: { readonly place: model.Place; readonly id: string; readonly part: Part }[] = []
   readonly #marks: Mark[] = []
   readonly #keys: readonly string[]
@@ -51,6 +52,10 @@ export class NamespaceOperations {
     const kinds: readonly [number, () => Operation][] = [
       [14, () => this.#put()],
       [4, () => this.#repeatPut()],
+      [5, () => this.#putIntent()],
+      [4, () => this.#putIntended()],
+      [2, () => this.#undoIntent()],
+      [3, () => this.#putShared()],
       [14, () => this.#find()],
       [12, () => this.#delete()],
       [5, () => this.#change()],
@@ -141,14 +146,68 @@ export class NamespaceOperations {
     return this.#putOf(this.#prng.pick(this.#puts.slice(-20)))
   }
 
+  #putIntent(): Operation {
+    const place = this.#place()
+    const isMore = this.#intended.length > 0 && this.#prng.chance(0.3)
+    const version = isMore ? this.#prng.pick(this.#intended.slice(-10)) : this.#newVersion()
+    if (!isMore) this.#intended.push(version)
+    const { id } = version
+    const fileIds = version.parts.map(({ fileId }) => fileId)
+    const request = { id, session: 's', bucket: place.bucket, key: place.key, fileIds, isMore }
+    return {
+      text: `intent ${id}`,
+      fileIds,
+      run: (namespace, signal) => namespace.putIntent(request, signal),
+      apply: (state) => model.putIntent(state, id, fileIds, isMore),
+    }
+  }
+
+  /** Of an intent that is there, most of the time. */
+  #putIntended(): Operation {
+    if (this.#intended.length === 0) return this.#putIntent()
+    const place = this.#place()
+    const version = this.#prng.pick(this.#intended.slice(-10))
+    const request = { bucket: refOf(place), key: place.key, version, intentId: version.id }
+    this.#puts.push(request)
+    return this.#putOf(request)
+  }
+
+  #undoIntent(): Operation {
+    if (this.#intended.length === 0) return this.#putIntent()
+    const { id } = this.#prng.pick(this.#intended.slice(-10))
+    return {
+      text: `undo ${id}`,
+      run: (namespace, signal) => namespace.undoIntent({ id, isOnlyIfOrphaned: false }, signal),
+      apply: (state) => model.undoIntent(state, id),
+    }
+  }
+
+  /** With some of the files of the version that was there a moment ago. */
+  #putShared(): Operation {
+    const place = this.#place()
+    const before = this.#versionOf(place)
+    if (before === undefined) return this.#put()
+    const version = this.#newVersion()
+    const parts = [...version.parts, ...before.parts.slice(0, 1)]
+    const sizeBytes = parts.reduce((sum, part) => sum + part.sizeBytes, 0)
+    const request = {
+      bucket: refOf(place),
+      key: place.key,
+      version: { ...version, parts, sizeBytes },
+      sharesWith: before.id,
+    }
+    this.#puts.push(request)
+    return this.#putOf(request)
+  }
+
   #putOf(request: PutObjectRequest): Operation {
-    const { bucket, key, version, condition } = request
+    const { bucket, key, version } = request
     const place = this.#placeOf(bucket, key)
     return {
       text: `put ${version.id} as ${key} in ${bucket.name} ${bucket.id}`,
       fileIds: version.parts.map(({ fileId }) => fileId),
       run: (namespace, signal) => namespace.putObject(request, signal),
-      apply: (state) => model.put(state, place, version, condition),
+      apply: (state) => model.put(state, place, version, request),
     }
   }
 

@@ -34,15 +34,27 @@ import type {
 import {
   CHECKSUM_ALGORITHMS,
   CHECKSUM_TYPES,
+  DOCUMENT_STRATEGIES,
+  type DocumentFacts,
   RETENTION_MODES,
   STORAGE_CLASSES,
 } from '../../src/namespace/object-version.ts'
 import * as events from '../../src/namespace/wire-events.ts'
+import * as intents from '../../src/namespace/wire-intents.ts'
 import * as requests from '../../src/namespace/wire-namespace.ts'
 import * as pages from '../../src/namespace/wire-pages.ts'
 import * as records from '../../src/namespace/wire-records.ts'
 import * as uploads from '../../src/namespace/wire-uploads.ts'
-import { bool, fileId, maybe, type Row, row, someText, text, u64 } from './wire-rows.ts'
+import type {
+  DirtyObject,
+  DirtyPage,
+  IntentPage,
+  ListedIntent,
+  ListIntentsRequest,
+  PutIntentRequest,
+  UndoIntentRequest,
+} from '../../src/namespace/write-intents-api.ts'
+import { bool, fileId, maybe, type Row, row, someText, text, u32, u64 } from './wire-rows.ts'
 
 const hexOf = (count: number) =>
   fc.uint8Array({ minLength: count, maxLength: count }).map((array) => hex(array))
@@ -101,10 +113,17 @@ const made = {
   parts: storedParts,
   ownerId: maybe(owner),
   recordFileId: maybe(fileIdText),
+  document: maybe(
+    fc.record({
+      strategy: fc.constantFrom(...DOCUMENT_STRATEGIES),
+      coldSha256: maybe(hexOf(32)),
+    } satisfies Every<DocumentFacts>),
+  ),
   ...attributes,
 } satisfies Every<NewVersion>
+const history = maybe(fc.record({ writeCount: u64, firstWrittenAtMs: u64 }))
 export const anObjectVersion = fc
-  .record({ ...made, isNull: bool, isMarker: bool, seq: u64, modifiedAtMs: u64 })
+  .record({ ...made, history, isNull: bool, isMarker: bool, seq: u64, modifiedAtMs: u64 })
   .map((version) => (version.isMarker ? { ...version, etag: '' } : version))
 
 const documents = fc
@@ -262,6 +281,9 @@ const REQUEST_ROWS: readonly Row[] = [
       version: fc.record(made),
       condition,
       cause,
+      intentId: maybe(versionId),
+      sharesWith: maybe(versionId),
+      isDirty: maybe(fc.constant(true)),
     } satisfies Every<PutObjectRequest>),
     requests.putObjectToWire,
     requests.putObjectFromWire,
@@ -387,6 +409,64 @@ const EVENT_ROWS: readonly Row[] = [
   ),
 ]
 
+const intent = fc.record({
+  id: versionId,
+  session: someText,
+  bucket: name,
+  key,
+  fileCount: u32,
+  startedAtMs: u64,
+  isOrphaned: bool,
+} satisfies Every<ListedIntent>)
+const dirty = fc.record({ bucket, key, id: versionId } satisfies Every<DirtyObject>)
+
+const INTENT_ROWS: readonly Row[] = [
+  row(
+    'PutIntentRequest',
+    fc.record({
+      id: versionId,
+      session: someText,
+      bucket: name,
+      key,
+      fileIds: fc.array(fileIdText, { maxLength: 3 }),
+      isMore: bool,
+    } satisfies Every<PutIntentRequest>),
+    intents.putIntentToWire,
+    intents.putIntentFromWire,
+  ),
+  row(
+    'ListIntentsRequest',
+    fc.record({ after: text, limit } satisfies Every<ListIntentsRequest>),
+    (request) => ({ ...request }),
+    intents.listIntentsFromWire,
+  ),
+  row(
+    'IntentList',
+    fc.record({
+      intents: fc.array(intent, { maxLength: 3 }),
+      next: maybe(versionId),
+    } satisfies Every<IntentPage>),
+    intents.intentPageToWire,
+    intents.intentPageFromWire,
+  ),
+  row(
+    'UndoIntentRequest',
+    fc.record({ id: versionId, isOnlyIfOrphaned: bool } satisfies Every<UndoIntentRequest>),
+    (request) => ({ ...request }),
+    intents.undoIntentFromWire,
+  ),
+  row('DirtyObject', dirty, intents.dirtyObjectToWire, intents.dirtyObjectFromWire),
+  row(
+    'DirtyList',
+    fc.record({
+      objects: fc.array(dirty, { maxLength: 3 }),
+      next: maybe(someText),
+    } satisfies Every<DirtyPage>),
+    intents.dirtyPageToWire,
+    intents.dirtyPageFromWire,
+  ),
+]
+
 const PAGE_ROWS: readonly Row[] = [
   row('ListObjectsRequest', fc.record(listing), pages.listObjectsToWire, pages.listObjectsFromWire),
   row(
@@ -472,6 +552,7 @@ export const NAMESPACE_ROWS: readonly Row[] = [
   row('UploadedPart', aPart, records.partToWire, records.partFromWire),
   ...REQUEST_ROWS,
   ...EVENT_ROWS,
+  ...INTENT_ROWS,
   ...PAGE_ROWS,
 ]
 
@@ -503,6 +584,12 @@ export const PLAIN_NAMESPACE: Readonly<Record<string, readonly string[]>> = {
   AbortUploadResponse: [],
   Event: ['id', 'row'],
   RemoveEventsResponse: [],
+  SessionRequest: ['session'],
+  SessionResponse: [],
+  PutIntentResponse: [],
+  WriteIntent: ['id', 'session', 'bucket', 'key', 'fileCount', 'startedAtMs', 'isOrphaned'],
+  UndoIntentResponse: ['wasUndone'],
+  SettleDirtyResponse: [],
   UploadCursor: ['after', 'afterUploadId'],
 }
 
@@ -671,6 +758,25 @@ export const HOSTILE_NAMESPACE: readonly [string, ErrorCode, () => unknown][] = 
     'an event whose row is none',
     'METADATA_CORRUPT',
     () => events.eventsFromWire({ events: [{ id: '0123456789abcd', row: Buffer.of(1) }] }),
+  ],
+  [
+    'an intent by an id that is none',
+    'REQUEST_INVALID',
+    () => intents.undoIntentFromWire({ id: 'x', isOnlyIfOrphaned: true }),
+  ],
+  [
+    'more files than an intent may name',
+    'REQUEST_INVALID',
+    () => {
+      const fileIds = Array.from({ length: 20_001 }, () => '3,01637037d6')
+      const rest = { session: 's', bucket: 'b', key: 'k', isMore: false }
+      return intents.putIntentFromWire({ id: '0a'.repeat(16), fileIds, ...rest })
+    },
+  ],
+  [
+    'a dirty object of no version',
+    'REQUEST_INVALID',
+    () => intents.dirtyObjectFromWire({ bucket: { name: 'abc', id: 1 }, key: 'k', id: '' }),
   ],
   [
     'a checksum by an algorithm nobody knows',

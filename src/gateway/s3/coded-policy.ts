@@ -3,7 +3,7 @@ import type { VolumeId } from '../../base/ids.ts'
 import { StoreError } from '../../base/store-error.ts'
 import type { MasterApi } from '../../net/master-api.ts'
 import type { Clock } from '../../runtime/clock.ts'
-import { COPIED_COLLECTION } from './stored-bytes.ts'
+import { COPIED_COLLECTION } from '../stored-bytes.ts'
 
 export interface CodedPolicyParts {
   readonly master: Pick<MasterApi, 'topology'>

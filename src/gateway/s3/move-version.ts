@@ -17,10 +17,11 @@ import {
 } from '../../namespace/object-version.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/logger.ts'
+import { putOptions } from '../stored-bytes.ts'
+import { isRefused, STORE_MS_MAX } from '../written-files.ts'
 import { type Checksum, createChecksum } from './body/checksum.ts'
-import { dropStored, isRefused, STORE_MS_MAX } from './handlers/store-body.ts'
+import { dropStored } from './handlers/store-body.ts'
 import { newMd5 } from './message-digest.ts'
-import { putOptions } from './stored-bytes.ts'
 
 export type MoveClient = Pick<HayloftClient, 'delete' | 'getStream' | 'put'>
 

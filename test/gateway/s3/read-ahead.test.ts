@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { LIMITS } from '../../../src/base/limits.ts'
 import type { HayloftClient } from '../../../src/client/hayloft-client.ts'
-import { readVersion } from '../../../src/gateway/s3/stored-bytes.ts'
+import { readVersion } from '../../../src/gateway/stored-bytes.ts'
 import type { StoredPart } from '../../../src/namespace/object-version.ts'
 import { Prng } from '../../support/prng.ts'
 import { TestS3 } from '../../support/test-s3.ts'

@@ -1,4 +1,4 @@
-import { hashLatin1Hex } from '../body/one-shot-hash.ts'
+import { hashLatin1Hex } from '../../one-shot-hash.ts'
 import { S3Error } from '../s3-error.ts'
 import type { QueryParameters, RequestHeaders, S3Request } from '../s3-request.ts'
 

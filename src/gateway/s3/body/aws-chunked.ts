@@ -1,7 +1,7 @@
 import { createHash, type Hash } from 'node:crypto'
+import { hashHex } from '../../one-shot-hash.ts'
 import type { ChunkSignatures } from '../auth/payload.ts'
 import { S3Error } from '../s3-error.ts'
-import { hashHex } from './one-shot-hash.ts'
 import { moreThanAnnounced, type PayloadDecoder } from './payload-decoder.ts'
 
 export interface AwsChunkedOptions {

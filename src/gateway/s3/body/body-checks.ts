@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { assert } from '../../../base/assert.ts'
+import { hashBytes } from '../../one-shot-hash.ts'
 import type { PayloadMode } from '../auth/payload.ts'
 import type { ChecksumAlgorithm, ObjectChecksum } from '../bucket-settings.ts'
 import { S3Error } from '../s3-error.ts'
@@ -11,7 +12,6 @@ import {
   parseChecksumValue,
 } from './checksum.ts'
 import type { ChecksumClaim, ChecksumPlan } from './checksum-headers.ts'
-import { hashBytes } from './one-shot-hash.ts'
 
 /** What is known of a body when all of it was seen and nothing contradicts its request. */
 export interface BodySummary {

@@ -3,9 +3,9 @@ import { crc32 } from '@node-rs/crc32'
 import { createCRC64 } from 'hash-wasm'
 import { assert } from '../../../base/assert.ts'
 import { crc32c } from '../../../base/crc32c.ts'
+import { hashBytes } from '../../one-shot-hash.ts'
 import { CHECKSUM_ALGORITHMS, type ChecksumAlgorithm } from '../bucket-settings.ts'
 import { S3Error } from '../s3-error.ts'
-import { hashBytes } from './one-shot-hash.ts'
 
 /** The bytes of each sum, which S3 writes big-endian in base64. */
 export const CHECKSUM_BYTES = {

@@ -1,4 +1,5 @@
 import { assert } from '../../../base/assert.ts'
+import { hashHex } from '../../one-shot-hash.ts'
 import type { ChecksumAlgorithm, ChecksumType, ObjectChecksum } from '../bucket-settings.ts'
 import { S3Error } from '../s3-error.ts'
 import { badChecksum } from './body-checks.ts'
@@ -13,7 +14,6 @@ import {
   type UploadChecksum,
 } from './checksum-headers.ts'
 import { CrcCombiner, isCrc } from './crc-combine.ts'
-import { hashHex } from './one-shot-hash.ts'
 
 /** Types an algorithm can have for an upload in parts; the first is what it gets unasked. */
 const TYPES = {

@@ -1,15 +1,16 @@
 import type { ObjectVersion } from '../../../namespace/object-version.ts'
+import type { ByteRange } from '../../byte-range.ts'
+import { readHeld, readVersion } from '../../stored-bytes.ts'
 import { expirationHeader } from '../access/lifecycle.ts'
 import { checkReadConditions, parseHttpDate } from '../access/preconditions.ts'
 import { checksumHeaderName } from '../body/checksum.ts'
 import type { BucketView } from '../bucket-view.ts'
-import { type ByteRange, parseRange } from '../byte-range.ts'
+import { parseRange } from '../byte-range.ts'
 import { checksumHeaders, overriddenHeaders, versionHeaders } from '../object-headers.ts'
 import { parsePartNumber } from '../part-number.ts'
 import { S3Error } from '../s3-error.ts'
 import type { S3Exchange } from '../s3-exchange.ts'
 import type { ReplyHeaders, S3Reply } from '../s3-reply.ts'
-import { readHeld, readVersion } from '../stored-bytes.ts'
 import { findVersion } from './find-version.ts'
 
 /** Read in one go; what is larger is sent as it is read. */

@@ -1,4 +1,3 @@
-import { isStoreError } from '../../../base/store-error.ts'
 import type { HayloftClient } from '../../../client/hayloft-client.ts'
 import {
   type NeedleOwner,
@@ -11,6 +10,8 @@ import {
   type StorageClass,
   type StoredPart,
 } from '../../../namespace/object-version.ts'
+import { putOptions } from '../../stored-bytes.ts'
+import { isRefused, STORE_MS_MAX } from '../../written-files.ts'
 import type { BodyPromise, BodySummary } from '../body/body-checks.ts'
 import {
   announcedSize,
@@ -21,16 +22,9 @@ import {
 } from '../body/object-body.ts'
 import { S3Error } from '../s3-error.ts'
 import type { ExchangeParts } from '../s3-exchange.ts'
-import { putOptions } from '../stored-bytes.ts'
 
 /** Read whole before it is stored; what is larger is stored as it comes. */
 const SMALL_BYTES_MAX = 1024 * 1024
-
-/**
- * Needles that nothing names are collected once they are a day old: whoever took nearly as long to
- * send them cannot have them named any more.
- */
-export const STORE_MS_MAX = 20 * 3_600_000
 
 /** Bytes that are on disk, and named by nothing yet. */
 export interface StoredBody {
@@ -150,24 +144,6 @@ async function inTime<Summary>(
   if (parts.clock.nowMs() - startedAtMs <= STORE_MS_MAX) return { part, summary }
   await dropStored(parts, part)
   throw new S3Error('RequestTimeout')
-}
-
-/**
- * The change that would have named stored bytes surely did not happen. That an upload is gone says
- * nothing: a part may have been taken, its answer lost, and the upload completed with it since.
- */
-export function isRefused(error: unknown): boolean {
-  return isStoreError(
-    error,
-    'BUCKET_NOT_FOUND',
-    'OBJECT_LOCKED',
-    'OBJECT_NOT_FOUND',
-    'PART_INVALID',
-    'PRECONDITION_FAILED',
-    'QUOTA_EXCEEDED',
-    'NAME_INVALID',
-    'REQUEST_INVALID',
-  )
 }
 
 /** A cluster with fewer servers than shards keeps copies of every class. */

@@ -150,11 +150,9 @@ describe('a hash at once', () => {
     const real = await vi.importActual<typeof import('node:crypto')>('node:crypto')
     const fake = { ...real, hash: which === 'with' ? real.hash : undefined }
     vi.doMock('node:crypto', () => ({ ...fake, default: fake }))
-    const path = '../../../../src/gateway/s3/body/one-shot-hash.ts'
-    const {
-      hashBytes,
-      hashHex,
-    }: typeof import('../../../../src/gateway/s3/body/one-shot-hash.ts') = await import(path)
+    const path = '../../../../src/gateway/one-shot-hash.ts'
+    const { hashBytes, hashHex }: typeof import('../../../../src/gateway/one-shot-hash.ts') =
+      await import(path)
     vi.doUnmock('node:crypto')
     const md5 = '25f9e794323b453885f5181f1b624d0b'
     expect(hashHex('md5', Buffer.from('123456789'))).toBe(md5)

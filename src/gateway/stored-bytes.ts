@@ -1,11 +1,11 @@
-import type { HayloftClient } from '../../client/hayloft-client.ts'
-import { type NeedleOwner, type NeedlePairs, ownerPairs } from '../../namespace/needle-pairs.ts'
+import type { HayloftClient } from '../client/hayloft-client.ts'
+import { type NeedleOwner, type NeedlePairs, ownerPairs } from '../namespace/needle-pairs.ts'
 import {
   isCodedClass,
   type ObjectVersion,
   type StorageClass,
   type StoredPart,
-} from '../../namespace/object-version.ts'
+} from '../namespace/object-version.ts'
 import type { ByteRange } from './byte-range.ts'
 
 /** Objects in copies and erasure-coded ones lie on volumes of their own. */

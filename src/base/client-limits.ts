@@ -87,6 +87,12 @@ export const CLIENT_LIMITS = {
     reason: 'a few syncs of a busy disk; there are other servers',
     atLimit: 'with a second more for each MiB: the shard is put on another server',
   },
+  bestEffortMs: {
+    value: 3000,
+    unit: 'milliseconds',
+    reason: 'whoever asks for no more than best effort does not wait for a server that is down',
+    atLimit: 'the file does without the shard, as far as the others give it back',
+  },
   objectShardSlowMs: {
     value: 1000,
     unit: 'milliseconds',

@@ -8,6 +8,7 @@ import type { PutOptions, PutResult } from './client-api.ts'
 import type { FileDeleter } from './file-deleter.ts'
 import type { LeaseLane } from './lease-lane.ts'
 import type { NeedleWriter } from './needle-writer.ts'
+import type { PlannedIds } from './planned-ids.ts'
 
 export interface ChunkedPutParts {
   readonly writer: NeedleWriter
@@ -28,6 +29,8 @@ export interface ChunkedPutPlan {
   readonly pairsAtEnd: PutOptions['pairsAtEnd']
   /** Kept with each chunk. */
   readonly chunkPairs: NeedleMetadata['pairs']
+  /** Told of each needle before it is sent. */
+  readonly planned: PlannedIds | undefined
 }
 
 interface StoredChunk extends ManifestChunk {
@@ -69,6 +72,7 @@ export class ChunkedPut {
       const first = this.#failure?.error ?? error
       this.#parts.stopping.abort()
       await Promise.all(this.#underWay)
+      await this.#plan.planned?.settled()
       await this.#deleteAll()
       throw first
     }
@@ -109,8 +113,10 @@ export class ChunkedPut {
     }
     try {
       const lane = laneOf(index)
-      const metadata = { lastModifiedS, ttl, pairs: this.#plan.chunkPairs }
-      const result = await writer.write(lane, chunk.bytes, metadata, stopping.signal, onFailure)
+      const { chunkPairs, planned } = this.#plan
+      const metadata = { lastModifiedS, ttl, pairs: chunkPairs }
+      const write = { lane, data: chunk.bytes, metadata, onFailure, planned }
+      const result = await writer.writeWith(write, stopping.signal)
       const { sizeBytes } = result
       this.#stored.push({ fileId: parseFileId(result.fileId), offsetBytes, sizeBytes })
     } catch (error) {
@@ -129,9 +135,8 @@ export class ChunkedPut {
     const chunks = this.#stored.sort((a, b) => a.offsetBytes - b.offsetBytes)
     const bytes = encodeChunkManifest({ name, mime, sizeBytes, chunks })
     const metadata = { ...told, isChunkManifest: true }
-    return writer
-      .write(manifestLane, bytes, metadata, stopping.signal)
-      .then((result) => ({ ...result, sizeBytes }))
+    const write = { lane: manifestLane, data: bytes, metadata, planned: this.#plan.planned }
+    return writer.writeWith(write, stopping.signal).then((result) => ({ ...result, sizeBytes }))
   }
 
   async #deleteAll(): Promise<void> {

@@ -33,6 +33,24 @@ export interface PutOptions extends Abortable, PolicyOptions {
   readonly lastModifiedMs?: number | undefined
   /** Larger files are stored in chunks of so many bytes: 1 KiB to 64 MiB, 8 MiB unless given. */
   readonly chunkBytes?: number | undefined
+  /**
+   * Told the ids of needles before any of them is sent, and awaited: who notes them durably knows
+   * what a crash leaves behind. Called again for those that were not known yet, such as later
+   * chunks, and for new ids after a failure; one call at a time, and none is under way when the put
+   * has ended. What it throws, the put fails with; what was stored by then is deleted. It should
+   * take no more than seconds: where files are guarded, the leave to write them runs out.
+   *
+   * Of a small erasure-coded file all ids come in one call, and its manifest is sent together with
+   * its shards: after a crash it may be there without all of them.
+   */
+  readonly onPlanned?: ((fileIds: readonly string[]) => Promise<void>) | undefined
+  /**
+   * Of an erasure-coded file. `all`: every shard is durable when the put returns. `best-effort`:
+   * as many of each stripe as give it back are enough, those that cannot be stored within some
+   * seconds are left out, and `missingCount` tells of them; `repairFile` makes them. `all` unless
+   * given.
+   */
+  readonly writePolicy?: 'all' | 'best-effort' | undefined
 }
 
 export interface PutResult {
@@ -41,6 +59,11 @@ export interface PutResult {
   readonly sizeBytes: number
   /** Eight hex digits. Of a file in chunks it is that of the list of its chunks. */
   readonly eTag: string
+  /**
+   * Shards that a repair is to make, and copies that its manifest has fewer than it should, which
+   * only a new put gives it; undefined: none, or it has no shards.
+   */
+  readonly missingCount?: number | undefined
 }
 
 /** Bytes `start` up to, but without, `end`; without `end` up to the last. */
@@ -114,10 +137,22 @@ export interface RepairResult {
   readonly shardCount: number
   /** Of these, not within reach or not what was stored; they were made anew on other servers. */
   readonly rebuiltCount: number
+  /** Of the rebuilt ones, within reach and not what was stored; undefined: none. */
+  readonly corruptCount?: number | undefined
   /** Good, but on a server or in a place with too many of its stripe: moved to others. */
   readonly movedCount: number
   /** Replaced needles that may still be there: their servers were not in reach. */
   readonly leftCount: number
+}
+
+/** Where the bytes of an erasure-coded file are. */
+export interface FileShards {
+  /** Data and parity shards, like `4+2`. */
+  readonly erasure: string
+  /** As in the policy it was put with. */
+  readonly spread: string
+  /** Of shards, in no particular order; those that are empty have none. */
+  readonly fileIds: readonly string[]
 }
 
 /** A named file, as a listing shows it. */

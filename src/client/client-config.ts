@@ -5,6 +5,7 @@ import { parseTtl } from '../base/ttl.ts'
 import { KIB } from '../base/units.ts'
 import type { TlsKeys } from '../net/tls.ts'
 import type { Logger } from '../runtime/logger.ts'
+import type { PutOptions } from './client-api.ts'
 import type { Layout } from './lease-pool.ts'
 import type { PolicyOptions } from './storage-policy.ts'
 
@@ -47,6 +48,13 @@ export function readLayout(options: ClientDefaults): Layout {
     replication: replication === '' ? undefined : parseReplicaPlacement(replication),
     ttl: parseTtl(ttl),
   }
+}
+
+/** @throws {StoreError} CONFIG_INVALID */
+export function readWritePolicy(policy: PutOptions['writePolicy']): 'all' | 'best-effort' {
+  if (policy === undefined || policy === 'all' || policy === 'best-effort') return policy ?? 'all'
+  const why = `${quote(String(policy))} is no write policy: all or best-effort`
+  throw new StoreError('CONFIG_INVALID', why)
 }
 
 /** @throws {StoreError} CONFIG_INVALID */

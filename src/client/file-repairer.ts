@@ -1,4 +1,5 @@
 import { assert } from '../base/assert.ts'
+import { formatErasureScheme } from '../base/erasure-scheme.ts'
 import { type FileId, formatFileId, parseFileId } from '../base/file-id.ts'
 import { LIMITS } from '../base/limits.ts'
 import { copyCount } from '../base/replica-placement.ts'
@@ -17,7 +18,7 @@ import type { NeedleMetadata, VolumeApi } from '../net/volume-api.ts'
 import { allEnded } from '../runtime/all-ended.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Random } from '../runtime/random.ts'
-import type { RepairResult } from './client-api.ts'
+import type { FileShards, RepairResult } from './client-api.ts'
 import type { FileDeleter } from './file-deleter.ts'
 import type { ClientTokens } from './file-tokens.ts'
 import type { Layout } from './lease-pool.ts'
@@ -56,6 +57,7 @@ interface Progress {
   layout: Pick<Layout, 'collection' | 'ttl'> | undefined
   shardCount: number
   rebuiltCount: number
+  corruptCount: number
   movedCount: number
 }
 
@@ -64,6 +66,8 @@ interface Found {
   readonly index: number
   readonly location: NodeLocation | undefined
   readonly isGood: boolean
+  /** It is there, and not what was stored. */
+  readonly isCorrupt: boolean
 }
 
 /**
@@ -76,6 +80,20 @@ export class FileRepairer {
 
   constructor(parts: RepairerParts) {
     this.#parts = parts
+  }
+
+  /** Errors as `HayloftClient.shardsOf`. */
+  async shardsOf(text: string, signal: AbortSignal): Promise<FileShards | undefined> {
+    const fileId = parseFileId(text)
+    const { fetcher } = this.#parts
+    const head = await fetcher.stat(fileId, signal)
+    if (head.metadata.isChunkManifest !== true) return undefined
+    const { data } = await fetcher.fetch(fileId, undefined, signal)
+    const { erasure } = decodeChunkManifest(data)
+    if (erasure === undefined) return undefined
+    const shards = erasure.stripes.flatMap((stripe) => stripe.shards)
+    const fileIds = shards.flatMap((shard) => (shard.fileId ? [formatFileId(shard.fileId)] : []))
+    return { erasure: formatErasureScheme(erasure.scheme), spread: erasure.spread, fileIds }
   }
 
   /** Errors as `HayloftClient.repairFile`. */
@@ -110,9 +128,10 @@ export class FileRepairer {
     }
     await this.#checkNotDeleted(fileId, progress, signal)
     const leftCount = await this.#deleteSoon(progress.replaced)
-    const { movedCount, rebuiltCount, shardCount } = progress
+    const { corruptCount, movedCount, rebuiltCount, shardCount } = progress
     const stripeCount = erasure.stripes.length
-    return { fileId: text, stripeCount, shardCount, rebuiltCount, movedCount, leftCount }
+    const counts = { stripeCount, shardCount, rebuiltCount, movedCount, leftCount }
+    return { fileId: text, ...counts, ...(corruptCount > 0 && { corruptCount }) }
   }
 
   async #repairStripe(
@@ -144,6 +163,7 @@ export class FileRepairer {
     const places = locationsOf(kept)
     const rebuilt = await store(bad, places)
     progress.rebuiltCount += bad.length
+    progress.corruptCount += bad.filter(({ isCorrupt }) => isCorrupt).length
     const moved = await this.#tryMove(progress, () =>
       store(misplaced, [...places, ...locationsOf(rebuilt.values())]),
     )
@@ -175,29 +195,30 @@ export class FileRepairer {
     const reading = stripe.shards.map(async (shard, index): Promise<Found[]> => {
       if (shard.fileId === undefined) return []
       const pieces = await this.#readShard(shard.fileId, shard, signal)
-      if (pieces !== undefined) column.add(index, pieces)
+      const isGood = pieces !== undefined && pieces !== 'corrupt'
+      if (isGood) column.add(index, pieces)
       const location = await this.#locate(shard.fileId, signal)
-      return [{ index, location, isGood: pieces !== undefined }]
+      return [{ index, location, isGood, isCorrupt: pieces === 'corrupt' }]
     })
     return (await allEnded(reading)).flat()
   }
 
-  /** Undefined: it is gone, out of reach, or not what was stored. */
+  /** Undefined: it is gone, or out of reach. `corrupt`: it is not what was stored. */
   async #readShard(
     fileId: FileId,
     shard: StripeShard,
     signal: AbortSignal,
-  ): Promise<readonly Uint8Array[] | undefined> {
+  ): Promise<readonly Uint8Array[] | 'corrupt' | undefined> {
     const { clock, fetcher } = this.#parts
     const ms = LIMITS.shardPutMs.value + Math.ceil(shard.storedBytes / MIB) * 1000
     const what = `reading shard ${formatFileId(fileId)}`
     const fetch = (stop: AbortSignal) => fetcher.fetchOnce(fileId, undefined, stop)
     try {
       const pieces = await withinTime(clock, { ms, what }, fetch, signal)
-      return isStoredShard(shard, pieces) ? pieces : undefined
+      return isStoredShard(shard, pieces) ? pieces : 'corrupt'
     } catch (error) {
       if (!isStoreError(error) || error.code === 'CANCELLED') throw error
-      return undefined
+      return error.code === 'NEEDLE_CORRUPT' ? 'corrupt' : undefined
     }
   }
 
@@ -320,7 +341,7 @@ interface StripeStore {
 }
 
 function newProgress(erasure: ManifestErasure, metadata: NeedleMetadata): Progress {
-  const counts = { shardCount: 0, rebuiltCount: 0, movedCount: 0 }
+  const counts = { shardCount: 0, rebuiltCount: 0, corruptCount: 0, movedCount: 0 }
   const nothing = { fresh: [], replaced: [], kept: undefined, layout: undefined }
   return { erasure, metadata, ...nothing, ...counts }
 }

@@ -1,4 +1,5 @@
 import { LIMITS } from '../base/limits.ts'
+import { copyCount } from '../base/replica-placement.ts'
 import { stripeBytesOf } from '../erasure/object-stripe.ts'
 import type { NeedleMetadata } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -12,10 +13,11 @@ import type { FileDeleter } from './file-deleter.ts'
 import type { LeaseLane } from './lease-lane.ts'
 import { type Layout, type LeasePool, NEEDLE_LEASES } from './lease-pool.ts'
 import type { NeedleWriter } from './needle-writer.ts'
+import type { PlannedIds } from './planned-ids.ts'
 import { survivingReplication } from './shard-placement.ts'
 import type { ShardWriter } from './shard-writer.ts'
 import type { ErasurePolicy } from './storage-policy.ts'
-import { StripedPut } from './striped-put.ts'
+import { type ManifestPlace, StripedPut } from './striped-put.ts'
 import type { TopologyCache } from './topology-cache.ts'
 import { forwardAbort } from './unless-aborted.ts'
 
@@ -41,6 +43,10 @@ export interface PutPlan {
   readonly chunkBytes: number
   /** Undefined: it is replicated. */
   readonly policy: ErasurePolicy | undefined
+  /** Told of each needle before it is sent. */
+  readonly planned: PlannedIds | undefined
+  /** Shards may be missing, as many as may be lost. */
+  readonly isBestEffort: boolean
 }
 
 /** Ids for chunks: each is megabytes, so few do. */
@@ -72,8 +78,10 @@ export class FileWriter implements Disposable {
     using _abort = forwardAbort(signal, stopping)
     const { policy } = plan
     if (policy !== undefined) {
-      const put = await this.#stripedPut({ ...plan, policy }, stopping)
-      return await put.run(chunksOfBytes(bytes, stripeBytesOf(policy.scheme)))
+      const stripeBytes = stripeBytesOf(policy.scheme)
+      const isOneStripe = bytes.length <= stripeBytes
+      const put = await this.#stripedPut({ ...plan, policy }, stopping, isOneStripe)
+      return await put.run(chunksOfBytes(bytes, stripeBytes))
     }
     return await this.#chunkedPut(plan, stopping).run(chunksOfBytes(bytes, plan.chunkBytes))
   }
@@ -111,7 +119,7 @@ export class FileWriter implements Disposable {
     stopping: AbortController,
   ): Promise<PutResult> {
     const stripeBytes = stripeBytesOf(plan.policy.scheme)
-    const put = await this.#stripedPut(plan, stopping)
+    const put = await this.#stripedPut(plan, stopping, false)
     const isUsual = stripeBytes === this.#pool.sizeBytes
     const pool = isUsual ? this.#pool : this.#newPool(stripeBytes)
     const chunks = chunksOfStream(pieces, pool, stopping.signal, { mayCutEarly: false })
@@ -146,15 +154,17 @@ export class FileWriter implements Disposable {
     plan: PutPlan,
     signal: AbortSignal,
   ): Promise<PutResult> {
-    const { lane, pairsAtEnd } = plan
+    const { lane, pairsAtEnd, planned } = plan
     let isReusable = chunk !== undefined
     const onFailure = () => {
       isReusable = false
     }
-    const bytes = chunk?.bytes ?? NO_BYTES
+    const data = chunk?.bytes ?? NO_BYTES
     try {
       const metadata = withPairsAtEnd(plan.metadata, pairsAtEnd)
-      return await this.#parts.writer.write(lane, bytes, metadata, signal, onFailure)
+      const { writer } = this.#parts
+      if (planned === undefined) return await writer.write(lane, data, metadata, signal, onFailure)
+      return await writer.writeWith({ lane, data, metadata, onFailure, planned }, signal)
     } finally {
       chunk?.release(isReusable)
     }
@@ -162,23 +172,36 @@ export class FileWriter implements Disposable {
 
   #chunkedPut(plan: PutPlan, stopping: AbortController): ChunkedPut {
     const { closing, deleter, leases, writer } = this.#parts
-    const { chunkBytes, chunkPairs, lane, layout, metadata, pairsAtEnd } = plan
+    const { chunkBytes, chunkPairs, lane, layout, metadata, pairsAtEnd, planned } = plan
     const sizes = { idsMin: CHUNK_IDS_MIN, idsMax: CHUNK_IDS_MAX, dataBytes: chunkBytes }
     const laneOf = (index: number) =>
       leases.lane(layout, sizes, { number: index % LIMITS.chunksInFlightMax.value })
     const parts = { writer, deleter, laneOf, manifestLane: lane, stopping, closing }
-    return new ChunkedPut(parts, { metadata, pairsAtEnd, chunkPairs })
+    return new ChunkedPut(parts, { metadata, pairsAtEnd, chunkPairs, planned })
   }
 
-  async #stripedPut(plan: CodedPlan, stopping: AbortController): Promise<StripedPut> {
-    const { closing, deleter, leases, shards, topology, writer } = this.#parts
-    const { chunkPairs, layout, metadata, pairsAtEnd, policy } = plan
-    const servers = await topology.servers(stopping.signal)
-    const replication = survivingReplication(servers, policy.scheme.parityShards)
-    const manifestLane = leases.lane({ ...layout, replication }, NEEDLE_LEASES)
+  async #stripedPut(
+    plan: CodedPlan,
+    stopping: AbortController,
+    isOneStripe: boolean,
+  ): Promise<StripedPut> {
+    const { clock, closing, deleter, leases, shards, topology, writer } = this.#parts
+    const { layout, policy } = plan
+    const placeOf = async (losses: number): Promise<ManifestPlace> => {
+      const servers = await topology.servers(stopping.signal)
+      const replication = survivingReplication(servers, losses)
+      const lane = leases.lane({ ...layout, replication }, NEEDLE_LEASES)
+      return { lane, copyCount: copyCount(replication) }
+    }
+    const manifestPlace = await placeOf(policy.scheme.parityShards)
+    const placeWithLess = (losses: number) => {
+      topology.expire()
+      return placeOf(losses)
+    }
     const slots = this.#stripeSlots
-    const parts = { writer, shards, deleter, slots, manifestLane, stopping, closing }
-    return new StripedPut(parts, { policy, layout, metadata, pairsAtEnd, chunkPairs })
+    const manifest = { manifestPlace, placeWithLess }
+    const parts = { writer, shards, deleter, slots, clock, stopping, closing, ...manifest }
+    return new StripedPut(parts, { ...plan, isOneStripe })
   }
 
   #newPool(sizeBytes: number): BufferPool {

@@ -13,6 +13,7 @@ import type {
   DeleteOptions,
   DeleteResult,
   FileInfo,
+  FileShards,
   GetOptions,
   GetResult,
   NamedEntry,
@@ -29,6 +30,7 @@ import {
   readChunkBytes,
   readConcurrency,
   readLayout,
+  readWritePolicy,
 } from './client-config.ts'
 import { connectTo } from './connect.ts'
 import { FileDeleter } from './file-deleter.ts'
@@ -39,10 +41,11 @@ import { FileWriter, type PutPlan } from './file-writer.ts'
 import { type Layout, LeasePool, NEEDLE_LEASES } from './lease-pool.ts'
 import { LocationCache } from './location-cache.ts'
 import { mapOrdered } from './map-ordered.ts'
-import { NamedFiles } from './named-files.ts'
+import { NamedFiles, shortName } from './named-files.ts'
 import { NeedleFetcher } from './needle-fetcher.ts'
 import { NeedleWriter } from './needle-writer.ts'
 import { OrphanSweeper } from './orphan-sweeper.ts'
+import { PlannedIds } from './planned-ids.ts'
 import { Replicas } from './replicas.ts'
 import { ShardWriter } from './shard-writer.ts'
 import { type ErasurePolicy, readPolicy } from './storage-policy.ts'
@@ -184,21 +187,26 @@ export class HayloftClient implements AsyncDisposable {
           : readChunkBytes(options.chunkBytes)
       const layout = this.#layoutFor(options)
       const isWhole = bytes instanceof Uint8Array
+      const { onPlanned } = options
+      const planned = onPlanned === undefined ? undefined : new PlannedIds(onPlanned)
       const told = this.#metadataOf(options, layout)
       const metadata = isWhole ? withPairsAtEnd(told, options.pairsAtEnd) : told
       const policy = this.#policyFor(options)
+      const isBestEffort = readWritePolicy(options.writePolicy) === 'best-effort'
       const lane =
         layout === this.#layout
           ? this.#leases.defaultLane
           : this.#leases.lane(layout, NEEDLE_LEASES)
       const isCoded = policy !== undefined && isCodedWith(policy, bytes)
       if (isWhole && bytes.length <= chunkBytes && !isCoded) {
-        return this.#writer.write(lane, bytes, metadata, signal)
+        if (planned === undefined) return this.#writer.write(lane, bytes, metadata, signal)
+        return this.#writer.writeWith({ lane, data: bytes, metadata, planned }, signal)
       }
       const { chunkPairs } = options
       const pairsAtEnd = isWhole ? undefined : options.pairsAtEnd
-      const plan = { lane, layout, metadata, pairsAtEnd, chunkPairs, chunkBytes }
-      return this.#putLarge(bytes, { ...plan, policy: isCoded ? policy : undefined }, signal)
+      const where = { lane, layout, chunkBytes, policy: isCoded ? policy : undefined }
+      const what = { metadata, pairsAtEnd, chunkPairs, planned, isBestEffort }
+      return this.#putLarge(bytes, { ...where, ...what }, signal)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -276,6 +284,15 @@ export class HayloftClient implements AsyncDisposable {
    */
   async repairFile(fileId: string, options: Abortable = NO_OPTIONS): Promise<RepairResult> {
     return this.#repairer.repair(fileId, this.#signalFor(options))
+  }
+
+  /**
+   * The shards of an erasure-coded file, as its manifest lists them. Undefined: it has none.
+   *
+   * @throws {StoreError} As `stat`.
+   */
+  async shardsOf(fileId: string, options: Abortable = NO_OPTIONS): Promise<FileShards | undefined> {
+    return this.#repairer.shardsOf(fileId, this.#signalFor(options))
   }
 
   /**
@@ -474,11 +491,4 @@ async function* batches(
     batch = []
   }
   if (batch.length > 0) yield batch
-}
-
-/** The last part of a name, when a needle can keep it. */
-function shortName(name: string): string | undefined {
-  const last = name.slice(name.lastIndexOf('/') + 1)
-  const isShort = last !== '' && Buffer.byteLength(last, 'utf8') <= LIMITS.needleNameMax.value
-  return isShort ? last : undefined
 }

@@ -1,4 +1,5 @@
 import { formatFileId, parseFileId } from '../base/file-id.ts'
+import { LIMITS } from '../base/limits.ts'
 import { isStoreError } from '../base/store-error.ts'
 import type { MasterApi, NamedFile } from '../net/master-api.ts'
 import type { NamedEntry, PutResult } from './client-api.ts'
@@ -99,4 +100,11 @@ export class NamedFiles {
 function entryOf(file: NamedFile): NamedEntry {
   const { dataBytes, fileId, modifiedAtMs, name } = file
   return { name, fileId: formatFileId(fileId), sizeBytes: dataBytes, modifiedAtMs }
+}
+
+/** The last part of a name, when a needle can keep it. */
+export function shortName(name: string): string | undefined {
+  const last = name.slice(name.lastIndexOf('/') + 1)
+  const isShort = last !== '' && Buffer.byteLength(last, 'utf8') <= LIMITS.needleNameMax.value
+  return isShort ? last : undefined
 }

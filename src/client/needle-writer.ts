@@ -12,6 +12,7 @@ import type { LeaseBlock } from './lease-block.ts'
 import type { Grant, LeaseLane } from './lease-lane.ts'
 import type { LeasePool } from './lease-pool.ts'
 import type { OrphanSweeper } from './orphan-sweeper.ts'
+import type { PlannedIds } from './planned-ids.ts'
 import { isServerDown, type Replicas } from './replicas.ts'
 import { isUnsettled, RetryTurns, retryOf } from './retry-turns.ts'
 
@@ -21,6 +22,21 @@ export interface WriterParts {
   readonly orphans: OrphanSweeper
   readonly clock: Clock
   readonly random: Random
+}
+
+/** A needle to store. */
+export interface Write {
+  readonly lane: LeaseLane
+  readonly data: Uint8Array
+  readonly metadata: NeedleMetadata
+  /** After each failed try, which may still hold on to `data`. */
+  readonly onFailure?: (() => void) | undefined
+  /** Told of each id before it is used. */
+  readonly planned?: PlannedIds | undefined
+  /** To be used first: `planned` was told of it. */
+  readonly granted?: Grant | undefined
+  /** No try begins later than that; 30 seconds unless given. */
+  readonly retryMs?: number | undefined
 }
 
 /** Stores single needles: an id from a lease, then the server, then another volume if need be. */
@@ -59,6 +75,23 @@ export class NeedleWriter {
     }
   }
 
+  /** As `write`, with more to say about it. Throws what `planned` does as well. */
+  writeWith(write: Write, signal: AbortSignal): Promise<PutResult> {
+    return this.#retry(write, signal)
+  }
+
+  /** An id of this lane. @throws {StoreError} Why there was no lease, once time is used up. */
+  async grant(lane: LeaseLane, retryMs: number, signal: AbortSignal): Promise<Grant> {
+    const turns = new RetryTurns(this.#parts, signal, retryMs)
+    for (;;) {
+      try {
+        return await lane.wait(signal)
+      } catch (error) {
+        await turns.next(error)
+      }
+    }
+  }
+
   /**
    * One try, under an id of its own. What a failure leaves behind is deleted in the background.
    *
@@ -88,16 +121,22 @@ export class NeedleWriter {
   }
 
   async #retry(write: Write, signal: AbortSignal, failed?: Attempt): Promise<PutResult> {
-    const { data, lane, metadata, onFailure } = write
-    const turns = new RetryTurns(this.#parts, signal)
+    const { data, granted, lane, metadata, onFailure, planned, retryMs } = write
+    const turns = new RetryTurns(this.#parts, signal, retryMs)
     if (failed !== undefined) onFailure?.()
-    let grant = failed === undefined ? undefined : await this.#afterFailure(turns, failed)
+    // A lease may have run out while its id was noted down.
+    const nowMs = this.#parts.clock.monotonicMs()
+    const first = granted !== undefined && nowMs < granted.block.expiresAtMs ? granted : undefined
+    let grant = failed === undefined ? first : await this.#afterFailure(turns, failed)
     for (;;) {
-      try {
-        grant ??= await lane.wait(signal)
-      } catch (error) {
-        await turns.next(error)
-        continue
+      if (grant === undefined) {
+        try {
+          grant = await lane.wait(signal)
+        } catch (error) {
+          await turns.next(error)
+          continue
+        }
+        await planned?.tell([grant.fileId], signal)
       }
       const { block, fileId } = grant
       try {
@@ -128,13 +167,6 @@ export class NeedleWriter {
     this.#parts.leases.dropVolume(block.volumeId)
     this.#parts.replicas.note(block.url, error)
   }
-}
-
-interface Write {
-  readonly lane: LeaseLane
-  readonly data: Uint8Array
-  readonly metadata: NeedleMetadata
-  readonly onFailure: (() => void) | undefined
 }
 
 interface Attempt {

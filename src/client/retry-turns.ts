@@ -23,10 +23,14 @@ export class RetryTurns {
   readonly #untilMs: number
   #failedCount = 0
 
-  constructor(parts: RetryParts, signal: AbortSignal) {
+  constructor(
+    parts: RetryParts,
+    signal: AbortSignal,
+    retryMs: number = LIMITS.clientRetryMs.value,
+  ) {
     this.#parts = parts
     this.#signal = signal
-    this.#untilMs = parts.clock.monotonicMs() + LIMITS.clientRetryMs.value
+    this.#untilMs = parts.clock.monotonicMs() + retryMs
   }
 
   /**

@@ -11,6 +11,8 @@ export interface ShardPlacement {
   readonly spread: ShardSpread
   /** Shards to find servers for. */
   readonly count: number
+  /** Where there are not enough, so many will do; all unless given. */
+  readonly countMin?: number | undefined
   /** Where shards of the stripe are already. */
   readonly kept: readonly NodeLocation[]
   /** Servers to use only where there are not enough others. */
@@ -43,7 +45,10 @@ export function chooseShardServers(
   const chosen: NodeLocation[] = []
   while (chosen.length < count) {
     const next = bestOf(rest, used, placement)
-    if (next === undefined) throw impossible(servers, placement, chosen.length)
+    if (next === undefined) {
+      if (chosen.length >= (placement.countMin ?? count)) break
+      throw impossible(servers, placement, chosen.length)
+    }
     rest.splice(rest.indexOf(next), 1)
     used.push(next.location)
     chosen.push(next.location)

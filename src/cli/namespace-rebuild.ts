@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { formatFileId } from '../base/file-id.ts'
 import { compareNeedleIds, cookie, type NeedleId, needleIdToBigInt } from '../base/ids.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
-import { CODED_COLLECTION, COPIED_COLLECTION } from '../gateway/stored-bytes.ts'
+import { isObjectCollection } from '../gateway/stored-bytes.ts'
 import { openUsers } from '../master/open-users.ts'
 import { LevelCoordinator } from '../metadata/level/level-coordinator.ts'
 import { LevelStore } from '../metadata/level/level-store.ts'
@@ -47,7 +47,7 @@ export interface RebuildReport {
 const METADATA_DIRECTORY = 'metadata'
 const EPOCH_FILE = 'epoch'
 const EPOCH_BYTES_MAX = 32
-const CODED_FILE = /^(?:s3|s3-coded)_\d+\.ecx$/
+const CODED_FILE = /^(.+)_\d+\.ecx$/
 
 /** A copy of a volume, with what lives on it. */
 interface OpenCopy {
@@ -117,9 +117,7 @@ async function volumesIn(
       if (!isDirectory || !isStoreError(error, 'NOT_A_VOLUME')) throw error
     }
   }
-  return volumes.filter(({ collection }) => {
-    return collection === COPIED_COLLECTION || collection === CODED_COLLECTION
-  })
+  return volumes.filter(({ collection }) => isObjectCollection(collection))
 }
 
 async function clusterOf({ disk }: CliContext, directories: readonly string[]) {
@@ -156,7 +154,10 @@ async function countCodedFiles(
 ): Promise<number> {
   let count = 0
   for (const directory of directories) {
-    for (const { name } of await disk.list(directory)) if (CODED_FILE.test(name)) count++
+    for (const { name } of await disk.list(directory)) {
+      const [, collection] = CODED_FILE.exec(name) ?? []
+      if (collection !== undefined && isObjectCollection(collection)) count++
+    }
   }
   return count
 }

@@ -11,7 +11,7 @@ import { PART_NUMBER_MAX } from '../namespace/upload-record.ts'
 import type { MasterApi } from '../net/master-api.ts'
 import type { ByteRange, ConnectVolume, NeedleContent, VolumeApi } from '../net/volume-api.ts'
 import { mapBounded } from '../runtime/map-bounded.ts'
-import { CODED_COLLECTION, COPIED_COLLECTION } from './stored-bytes.ts'
+import { isCodedCollection, isObjectCollection } from './stored-bytes.ts'
 
 /** A file that a row names. */
 export interface NamedFile {
@@ -218,14 +218,14 @@ export class ObjectVolumes {
       if (state === 'down') continue
       const api = access.connect(location)
       for (const { collection, volumeId } of volumes) {
-        if (!isOfObjects(collection)) continue
-        if (collection === CODED_COLLECTION) lists.add(volumeId)
+        if (!isObjectCollection(collection)) continue
+        if (isCodedCollection(collection)) lists.add(volumeId)
         const known = holders.get(volumeId)
         if (known === undefined) holders.set(volumeId, [api])
         else known.push(api)
       }
       for (const { collection, volumeId } of shards) {
-        if (isOfObjects(collection)) coded.add(volumeId)
+        if (isObjectCollection(collection)) coded.add(volumeId)
       }
     }
     for (const volumeId of holders.keys()) coded.delete(volumeId)
@@ -387,10 +387,6 @@ async function unlessDeleted<Value>(reading: Promise<Value>): Promise<Value | un
 function noneIfAway(error: unknown): readonly never[] {
   if (isStoreError(error, 'VOLUME_NOT_FOUND', 'UNAVAILABLE', 'TIMEOUT', 'CLOSED')) return []
   throw error
-}
-
-function isOfObjects(collection: string): boolean {
-  return collection === COPIED_COLLECTION || collection === CODED_COLLECTION
 }
 
 export function nameOfRow(row: NamedRow): string {

@@ -12,6 +12,29 @@ import type { ByteRange } from './byte-range.ts'
 export const COPIED_COLLECTION = 's3'
 export const CODED_COLLECTION = 's3-coded'
 
+/**
+ * Where gateways keep the bytes of objects: those of each on volumes of their own. Whoever compares
+ * rows with volumes looks at all of these, and at no others.
+ */
+const OBJECT_COLLECTIONS = [
+  COPIED_COLLECTION,
+  CODED_COLLECTION,
+  'objects',
+  'objects-coded',
+  'documents',
+  'documents-coded',
+  'files',
+] as const
+
+export function isObjectCollection(collection: string): boolean {
+  return OBJECT_COLLECTIONS.some((known) => known === collection)
+}
+
+/** Files there are erasure-coded one by one; the needle that has the id of one lists its shards. */
+export function isCodedCollection(collection: string): boolean {
+  return isObjectCollection(collection) && collection.endsWith('-coded')
+}
+
 /** How a put of an object's bytes is to be stored. `told` is asked when they have all been read. */
 export function putOptions(
   owner: NeedleOwner,

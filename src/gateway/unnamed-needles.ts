@@ -2,7 +2,7 @@ import { type FileId, formatFileId, parseFileId } from '../base/file-id.ts'
 import { formatNeedleId, type NeedleId, type VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { isStoreError } from '../base/store-error.ts'
-import type { NamespaceApi } from '../namespace/namespace-api.ts'
+import type { NamespaceApi, VersionPage } from '../namespace/namespace-api.ts'
 import { type NeedleOwner, type NeedlePairs, readOwnerPairs } from '../namespace/needle-pairs.ts'
 import { PART_NUMBER_MAX } from '../namespace/upload-record.ts'
 import { timeOfVersionId } from '../namespace/version-id.ts'
@@ -59,6 +59,8 @@ const UNREADABLE = [
   'RANGE_INVALID',
 ] as const
 const FIRST_BYTE = { start: 0, end: 1 }
+/** Most keys have few versions; after them come other keys. */
+const KEY_PAGE_ROWS = 100
 
 export interface FindUnnamedOptions {
   /** Younger ones may be named yet. */
@@ -149,6 +151,8 @@ async function* judge(
   void,
   undefined
 > {
+  // What a write intent names is younger than that, or to be deleted: a gateway whose put takes
+  // longer than 20 hours gives it up. So intents need not be looked at.
   const bornBefore = parts.clock.nowMs() - minAgeMs
   const all = [...ids.values()]
   const atOnce = LIMITS.healNeedlesMax.value
@@ -216,9 +220,10 @@ async function pairsOf(
 }
 
 /**
- * Asks for the row that the needle says it belongs to: whatever a walk may have missed. When not
- * all files of that row can be read, as while a server is away, nobody knows what is behind them,
- * so the needle counts as named.
+ * Asks for the row that the needle says it belongs to, and for others of the same key, which may
+ * have taken the file over: whatever a walk may have missed. When not all files of these rows can
+ * be read, as while a server is away, nobody knows what is behind them, so the needle counts as
+ * named.
  */
 export async function isNamed(
   { namespace, volumes }: Pick<UnnamedParts, 'namespace' | 'volumes'>,
@@ -227,7 +232,24 @@ export async function isNamed(
 ): Promise<boolean> {
   if (owner === undefined) return false
   const wanted = formatFileId(fileId)
-  const files = await filesOfOwner(namespace, owner, signal)
+  if (await isAmong(volumes, await filesOfOwner(namespace, owner, signal), wanted, signal)) {
+    return true
+  }
+  for await (const files of filesOfKey(namespace, owner, signal)) {
+    if (files.some((file) => formatFileId(file.fileId) === wanted)) return true
+    if (await isAmong(volumes, files.filter(mayBeShared), wanted, signal)) return true
+  }
+  return false
+}
+
+/** One of them, or behind one of them. */
+async function isAmong(
+  volumes: ObjectVolumes,
+  files: readonly NamedFile[],
+  wanted: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (files.length === 0) return false
   if (files.some((file) => formatFileId(file.fileId) === wanted)) return true
   if (files.some(({ fileId: { volumeId } }) => volumes.codedVolumeIds.has(volumeId))) return true
   const found = await volumes.find(files, signal)
@@ -265,6 +287,42 @@ async function filesOfOwner(
     return await filesOfOwner(namespace, owner, signal)
   }
   return files
+}
+
+/**
+ * Files of all versions of the key that may be older than the version that names them: a document
+ * keeps those of its fields that did not change, and they go on saying whose they were at first.
+ */
+async function* filesOfKey(
+  namespace: NamespaceApi,
+  owner: NeedleOwner,
+  signal: AbortSignal,
+): AsyncGenerator<readonly NamedFile[], void, undefined> {
+  const { key } = owner
+  const bucket = await namespace.findBucket(owner.bucket, signal)
+  if (bucket === undefined) return
+  const request = { bucket, prefix: key, delimiter: '', limit: KEY_PAGE_ROWS }
+  let at: { readonly after: string; readonly afterVersionId: string | undefined } | undefined
+  do {
+    const cursor = at ?? { after: '', afterVersionId: undefined }
+    const page = await namespace.listVersions({ ...request, ...cursor }, signal).catch(noneIfGone)
+    // The key itself comes before those that begin with it.
+    const own = page.versions.filter((listed) => listed.key === key)
+    yield own.flatMap(({ version }) => filesOf(bucket, key, version))
+    at = own.length === page.versions.length ? page.next : undefined
+  } while (at !== undefined)
+}
+
+/** Parts of an upload, and what is all of an object, were stored for the version that has them. */
+function mayBeShared({ row }: NamedFile): boolean {
+  if (row.kind !== 'version') return false
+  const { document, parts, recordFileId } = row.version
+  return recordFileId === undefined && (parts.length > 1 || document !== undefined)
+}
+
+function noneIfGone(error: unknown): Pick<VersionPage, 'versions' | 'next'> {
+  if (isStoreError(error, 'BUCKET_NOT_FOUND')) return { versions: [], next: undefined }
+  throw error
 }
 
 async function noPause(): Promise<void> {}

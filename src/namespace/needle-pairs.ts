@@ -1,6 +1,10 @@
+import { formatFileId, parseFileId } from '../base/file-id.ts'
+import { isStoreError } from '../base/store-error.ts'
 import type { NewVersion } from './namespace-api.ts'
 import {
   CHECKSUM_ALGORITHMS,
+  type DocumentFacts,
+  isDocumentFacts,
   isTags,
   NO_ATTRIBUTES,
   type ObjectChecksum,
@@ -8,6 +12,7 @@ import {
   type Retention,
   STORAGE_CLASSES,
   type StorageClass,
+  type StoredPart,
 } from './object-version.ts'
 import { isObject, isTexts } from './row-bytes.ts'
 import { isObjectKey } from './row-keys.ts'
@@ -29,11 +34,19 @@ export interface ToldVersion extends Omit<NewVersion, 'id' | 'parts' | 'recordFi
   readonly isNull: boolean
   /** The needle tells of the parts of an upload; its data is a `CompletionRecord`. */
   readonly isRecord: boolean
+  /**
+   * The files that the version is made of, in order: `null` is the needle itself, which is one of
+   * them, the others are file ids with their sizes. Undefined: the needle is all of it.
+   */
+  readonly parts?: readonly (ToldPart | null)[] | undefined
   /** When it was made, if these bytes are younger. Undefined: when the needle was appended. */
   readonly made?: { readonly modifiedAtMs: number; readonly seq: number } | undefined
   /** There was too much to tell: headers, metadata, tags and ACL were left out. */
   readonly isCut: boolean
 }
+
+/** A file beside the needle: its id, and how many bytes of the object it has. */
+export type ToldPart = readonly [fileId: string, sizeBytes: number]
 
 /** A part of an upload that was copied to another storage class after the upload was completed. */
 export interface MovedPart {
@@ -45,7 +58,7 @@ export interface MovedPart {
 /** What is known of a version before its first byte is stored. */
 export type ToldAttributes = Omit<
   ToldVersion,
-  'sizeBytes' | 'etag' | 'checksum' | 'isRecord' | 'isCut' | 'made'
+  'sizeBytes' | 'etag' | 'checksum' | 'isRecord' | 'isCut' | 'made' | 'parts'
 >
 
 export type NeedlePairs = Readonly<Record<string, string>>
@@ -83,7 +96,10 @@ export function ownerPairs({ bucket, key, partNumber, version }: NeedleOwner): N
  *
  *     {"etag":"…","size":5,"checksum":["CRC32","FULL_OBJECT","…"],"type":"text/plain",
  *      "headers":{…},"metadata":{…},"tags":[…],"acl":"…","retention":{…},"hold":true,
- *      "owner":"…","class":"STANDARD_IA","null":true,"record":true,"made":[ms,seq],"cut":true}
+ *      "owner":"…","class":"STANDARD_IA","null":true,"record":true,"made":[ms,seq],"cut":true,
+ *      "document":{"strategy":"field_hybrid","coldSha256":"…"},"parts":[null,["4,…",800000]]}
+ *
+ * How often the key was written before is not told.
  */
 export function versionPairs(told: Omit<ToldVersion, 'isCut'>): NeedlePairs {
   const { acl, headers, metadata, tags } = told
@@ -132,6 +148,9 @@ export function readVersionPairs(pairs: NeedlePairs | undefined): ToldVersion | 
   const { acl, etag, headers = {}, metadata = {}, owner, retention, size, tags = [], type } = json
   const storageClass = STORAGE_CLASSES.find((known) => known === (json['class'] ?? 'STANDARD'))
   const checksum = readChecksum(json['checksum'])
+  const { document } = json
+  const parts = readParts(json['parts'])
+  const isRecord = json['record'] === true
   const isSound =
     typeof etag === 'string' &&
     MD5_PATTERN.test(etag) &&
@@ -143,8 +162,12 @@ export function readVersionPairs(pairs: NeedlePairs | undefined): ToldVersion | 
     isTextOrNone(type) &&
     isTextOrNone(owner) &&
     (owner === undefined || OWNER_PATTERN.test(owner)) &&
-    isRetentionOrNone(retention)
+    isRetentionOrNone(retention) &&
+    isDocumentOrNone(document)
   if (!isSound || storageClass === undefined || checksum === 'bad') return undefined
+  if (parts === 'bad' || (parts !== undefined && (isRecord || othersOf(parts) > Number(size)))) {
+    return undefined
+  }
   return {
     ...NO_ATTRIBUTES,
     sizeBytes: Number(size),
@@ -160,10 +183,26 @@ export function readVersionPairs(pairs: NeedlePairs | undefined): ToldVersion | 
     ownerId: owner,
     storageClass,
     isNull: json['null'] === true,
-    isRecord: json['record'] === true,
+    isRecord,
     made: readMade(json['made']),
     isCut: json['cut'] === true,
+    ...(document !== undefined && { document }),
+    ...(parts !== undefined && { parts }),
   }
+}
+
+/**
+ * The files of a version as the needle that is one of them tells of them; undefined: it is the only
+ * one.
+ */
+export function toldParts(parts: readonly StoredPart[], itself: string): ToldVersion['parts'] {
+  if (parts.length < 2) return undefined
+  return parts.map(({ fileId, sizeBytes }) => (fileId === itself ? null : [fileId, sizeBytes]))
+}
+
+/** Bytes of an object that are in other files than the needle that tells of it. */
+export function othersOf(parts: readonly (ToldPart | null)[]): number {
+  return parts.reduce((sum, part) => sum + (part?.[1] ?? 0), 0)
 }
 
 function attributesText(
@@ -185,6 +224,8 @@ function attributesText(
     ...(told.isNull && { null: true }),
     ...(told.isRecord && { record: true }),
     ...(told.made !== undefined && { made: [told.made.modifiedAtMs, told.made.seq] }),
+    ...(told.document !== undefined && { document: told.document }),
+    ...(told.parts !== undefined && { parts: told.parts }),
     ...more,
   })
 }
@@ -204,6 +245,35 @@ function readMade(value: unknown): ToldVersion['made'] {
   const [modifiedAtMs, seq]: unknown[] = value
   if (!isCount(modifiedAtMs) || !isCount(seq)) return undefined
   return { modifiedAtMs, seq }
+}
+
+/** Exactly one of them is the needle itself. */
+function readParts(value: unknown): readonly (ToldPart | null)[] | undefined | 'bad' {
+  if (value === undefined) return undefined
+  if (!Array.isArray(value)) return 'bad'
+  const parts: (ToldPart | null)[] = []
+  for (const item of value as readonly unknown[]) {
+    const part = item === null ? null : readPart(item)
+    if (part === undefined) return 'bad'
+    parts.push(part)
+  }
+  return parts.filter((part) => part === null).length === 1 ? parts : 'bad'
+}
+
+function readPart(value: unknown): ToldPart | undefined {
+  if (!Array.isArray(value) || value.length !== 2) return undefined
+  const [fileId, sizeBytes]: unknown[] = value
+  if (typeof fileId !== 'string' || !isCount(sizeBytes)) return undefined
+  try {
+    return [formatFileId(parseFileId(fileId)), sizeBytes]
+  } catch (error) {
+    if (!isStoreError(error, 'FILE_ID_INVALID')) throw error
+    return undefined
+  }
+}
+
+function isDocumentOrNone(value: unknown): value is DocumentFacts | undefined {
+  return value === undefined || isDocumentFacts(value)
 }
 
 function isCount(value: unknown): value is number {

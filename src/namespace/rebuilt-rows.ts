@@ -2,7 +2,7 @@ import { formatFileId, parseFileId } from '../base/file-id.ts'
 import type { MetadataBatch, MetadataRow, MetadataStore } from '../metadata/metadata-store.ts'
 import { encodeBucket, isBucketName, NO_QUOTA, type Versioning } from './bucket-record.ts'
 import type { CompletedPartFile } from './completion-record.ts'
-import type { MovedPart, NeedleOwner, ToldVersion } from './needle-pairs.ts'
+import { type MovedPart, type NeedleOwner, othersOf, type ToldVersion } from './needle-pairs.ts'
 import { encodeSeq } from './object-rows.ts'
 import {
   decodeObjectVersion,
@@ -19,7 +19,7 @@ export interface FoundVersion {
   readonly told: ToldVersion
   readonly fileId: string
   readonly appendAtNs: bigint
-  /** What the record of an upload lists; undefined: the needle is the object. */
+  /** What the record of an upload lists; undefined: the needle is the object, or a part of it. */
   readonly parts: readonly CompletedPartFile[] | undefined
 }
 
@@ -195,9 +195,9 @@ export class RebuiltRows {
     }
   }
 
-  /** Where the parts of an upload lie now. */
+  /** Where the files lie now that another needle names. */
   async #located(version: ObjectVersion, signal: AbortSignal): Promise<ObjectVersion> {
-    if (version.recordFileId === undefined) return version
+    if (version.recordFileId === undefined && version.parts.length < 2) return version
     const keys = version.parts.map(({ fileId }) => MOVED_PREFIX + fileId)
     const rows = await this.#store.getMany(keys, signal)
     let { storageClass } = version
@@ -226,7 +226,7 @@ export class RebuiltRows {
 }
 
 function versionOf({ appendAtNs, fileId, owner, parts, told }: FoundVersion): ObjectVersion {
-  const { isCut: _, isRecord: __, made, ...attributes } = told
+  const { isCut: _, isRecord: __, made, parts: toldParts, ...attributes } = told
   const appendedAtUs = Number(appendAtNs / US_NS)
   // A volume of an old version does not know when it was written.
   const seq = appendedAtUs > 0 ? appendedAtUs : timeOfVersionId(owner.version) * US_PER_MS
@@ -238,7 +238,12 @@ function versionOf({ appendAtNs, fileId, owner, parts, told }: FoundVersion): Ob
     modifiedAtMs: made?.modifiedAtMs ?? Math.floor(seq / US_PER_MS),
   }
   if (parts === undefined) {
-    return { ...version, parts: [{ fileId, sizeBytes: told.sizeBytes }] }
+    const files = toldParts ?? [null]
+    const itself = { fileId, sizeBytes: told.sizeBytes - othersOf(files) }
+    const named = files.map((file) => {
+      return file === null ? itself : { fileId: file[0], sizeBytes: file[1] }
+    })
+    return { ...version, parts: named }
   }
   const stored = parts.map((part) => {
     const { checksum, sizeBytes } = part

@@ -9,11 +9,11 @@ import {
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { parseFileId } from '../../src/base/file-id.ts'
+import { type FileId, parseFileId } from '../../src/base/file-id.ts'
 import { formatNeedleId } from '../../src/base/ids.ts'
 import { StoreError } from '../../src/base/store-error.ts'
 import { type ClusterNeedles, openNeedleAccess } from '../../src/cli/needle-access.ts'
-import { ObjectVolumes } from '../../src/gateway/named-needles.ts'
+import { filesOf, ObjectVolumes } from '../../src/gateway/named-needles.ts'
 import { checkNamespace } from '../../src/gateway/namespace-check.ts'
 import {
   collectOrphans,
@@ -23,7 +23,9 @@ import {
 } from '../../src/gateway/orphan-collector.ts'
 import { OrphanLedger } from '../../src/gateway/orphan-ledger.ts'
 import { putOptions } from '../../src/gateway/stored-bytes.ts'
+import { isNamed } from '../../src/gateway/unnamed-needles.ts'
 import type { NamespaceApi } from '../../src/namespace/namespace-api.ts'
+import { ownerPairs } from '../../src/namespace/needle-pairs.ts'
 import { NO_ATTRIBUTES } from '../../src/namespace/object-version.ts'
 import { newVersionId } from '../../src/namespace/version-id.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
@@ -226,6 +228,118 @@ describe('an orphan', () => {
     const { fileId } = await leaveOrphan('lost', 'an orphan', 'no-such-bucket')
     const report = await collectOrphans(access, { ...USUAL, seen: { [fileId]: 1 } }, SIGNAL)
     expect(report).toMatchObject({ orphans: 1, deleted: 1 })
+  })
+})
+
+describe('a volume of another gateway', () => {
+  test.each(['objects', 'objects-coded', 'documents', 'documents-coded', 'files'])(
+    'is looked at as well: %s',
+    async (collection) => {
+      const version = newVersionId(cryptoRandom, systemClock.nowMs())
+      const pairs = ownerPairs({ bucket: collection, key: 'lost', version })
+      const { fileId } = await s3.server.client.put('an orphan', { collection, pairs })
+      await s3.root.sdk.send(new PutObjectCommand({ Bucket: 'kept', Key: 'newest', Body: 'x' }))
+      const options = { bucket: undefined, graceMs: 0, problemsMax: 10 }
+      expect(await checkNamespace(access, options, SIGNAL)).toMatchObject({
+        unnamedNeedles: 1,
+        problems: [{ kind: 'unnamed', fileId }],
+      })
+      const report = await collectOrphans(access, { ...USUAL, seen: { [fileId]: 1 } }, SIGNAL)
+      expect(report).toMatchObject({ orphans: 1, deleted: 1 })
+      expect(await exists(fileId)).toBe(false)
+    },
+  )
+
+  test('of nobody is not', async () => {
+    const version = newVersionId(cryptoRandom, systemClock.nowMs())
+    const pairs = ownerPairs({ bucket: 'kept', key: 'lost', version })
+    const { fileId } = await s3.server.client.put('mine', { collection: 's3-mine', pairs })
+    const report = await collectOrphans(access, { ...USUAL, seen: { [fileId]: 1 } }, SIGNAL)
+    expect(report).toMatchObject({ orphans: 0, deleted: 0 })
+    expect(await exists(fileId)).toBe(true)
+  })
+})
+
+/**
+ * A document whose cold fields, in chunks, were stored for a version that has no row any more, and
+ * what a crash left behind of that version.
+ */
+async function writeDocument(key: string) {
+  const { client, namespace } = s3.server
+  const bucket = (await namespace.findBucket('kept', SIGNAL)) ?? expect.fail('no bucket')
+  const putFile = (version: string, data: string) => {
+    const pairs = ownerPairs({ bucket: bucket.name, key, version })
+    const options = { collection: 'documents', pairs, chunkPairs: pairs, chunkBytes: 1024 }
+    return client.put(data, options)
+  }
+  const first = newVersionId(cryptoRandom, systemClock.nowMs())
+  const cold = await putFile(first, 'cold'.repeat(1000))
+  const lost = await putFile(first, 'left behind')
+  let sharesWith: string | undefined
+  for (const id of [first, newVersionId(cryptoRandom, systemClock.nowMs())]) {
+    const hot = await putFile(id, `hot of ${id}`)
+    const version = {
+      ...NO_ATTRIBUTES,
+      id,
+      sizeBytes: hot.sizeBytes + cold.sizeBytes,
+      etag: '0'.repeat(32),
+      storageClass: 'STANDARD' as const,
+      checksum: undefined,
+      ownerId: undefined,
+      document: { strategy: 'field_hybrid' as const },
+      parts: [hot, cold].map(({ fileId, sizeBytes }) => ({ fileId, sizeBytes })),
+    }
+    await namespace.putObject({ bucket, key, version, sharesWith }, SIGNAL)
+    sharesWith = id
+  }
+  return { bucket, first, cold: cold.fileId, lost: lost.fileId }
+}
+
+describe('files that a document took over', () => {
+  test('are named, with what is behind them; others of the old version are not', async () => {
+    const { bucket, cold, first, lost } = await writeDocument('document')
+    // Keys that come after it have versions of their own.
+    await leaveOrphan('document-2', 'x')
+    const volumes = await ObjectVolumes.open(access, SIGNAL)
+    const version = await access.namespace.findObject({ bucket, key: 'document' }, SIGNAL)
+    const files = filesOf(bucket, 'document', version ?? expect.fail('no document'))
+    const found = await volumes.find(files, SIGNAL)
+    const behind = found.flatMap((file) => file.behind)
+    expect(behind).toHaveLength(4)
+    const owner = { bucket: 'kept', key: 'document', version: first }
+    const isFileNamed = (fileId: FileId, key = 'document') => {
+      const needle = { dataBytes: 0, checksum: 0, generation: undefined, bornAtMs: 0 }
+      const whose = { ...owner, key }
+      return isNamed({ ...access, volumes }, { ...needle, fileId, owner: whose }, SIGNAL)
+    }
+    for (const fileId of [parseFileId(cold), ...behind]) {
+      expect(await isFileNamed(fileId)).toBe(true)
+      expect(await isFileNamed(fileId, 'doc')).toBe(false)
+    }
+    expect(await isFileNamed(parseFileId(lost))).toBe(false)
+  })
+
+  test('stay when a pass did not see the row', async () => {
+    const { cold, lost } = await writeDocument('document')
+    await s3.root.sdk.send(new PutObjectCommand({ Bucket: 'kept', Key: 'newest', Body: 'x' }))
+    const isBlind = new Proxy<NamespaceApi>(access.namespace, {
+      get: (target, property) => {
+        const method: unknown = Reflect.get(target, property)
+        if (typeof method !== 'function') return method
+        if (property !== 'listVersions') return method.bind(target)
+        return async (...args: Parameters<NamespaceApi['listVersions']>) => {
+          const page = await target.listVersions(...args)
+          if (args[0].prefix !== '') return page
+          return { ...page, versions: page.versions.filter(({ key }) => key !== 'document') }
+        }
+      },
+    })
+    const first = await collectOrphans({ ...access, namespace: isBlind }, USUAL, SIGNAL)
+    const seen = { ...first.seen, [cold]: 1 }
+    await collectOrphans({ ...access, namespace: isBlind }, { ...USUAL, seen }, SIGNAL)
+    expect(await isLeft([cold, lost])).toEqual([true, false])
+    const { client } = s3.server
+    expect((await client.get(cold)).data.toString()).toBe('cold'.repeat(1000))
   })
 })
 

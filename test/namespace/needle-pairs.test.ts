@@ -6,6 +6,7 @@ import {
   readOwnerPairs,
   readVersionPairs,
   type ToldVersion,
+  toldParts,
   versionPairs,
 } from '../../src/namespace/needle-pairs.ts'
 import { NO_ATTRIBUTES } from '../../src/namespace/object-version.ts'
@@ -43,6 +44,13 @@ const FULL: ToldVersion = {
   isCut: false,
 }
 
+const HYBRID: ToldVersion = {
+  ...PLAIN,
+  sizeBytes: 800_016,
+  document: { strategy: 'field_hybrid', coldSha256: 'cd'.repeat(32) },
+  parts: [null, ['4,01637037d6', 800_000]],
+}
+
 describe('what a needle tells of its object', () => {
   test.each([
     ['a whole object', OWNER],
@@ -55,6 +63,8 @@ describe('what a needle tells of its object', () => {
   test.each([
     ['nothing but what is usual', PLAIN],
     ['everything', FULL],
+    ['a document of one file', { ...PLAIN, document: { strategy: 'ec' } } as const],
+    ['one file of several', HYBRID],
   ])('is read as it was written: %s', (_title, told) => {
     expect(readVersionPairs(versionPairs(told))).toEqual(told)
   })
@@ -97,10 +107,43 @@ describe('what a needle tells of its object', () => {
     },
   )
 
+  test.each([
+    ['no list', '{}'],
+    ['none of them the needle itself', '[["4,01637037d6",5]]'],
+    ['nothing', '[]'],
+    ['two of them the needle itself', '[null,null]'],
+    ['no file id', '[null,["4",5]]'],
+    ['no size', '[null,["4,01637037d6"]]'],
+    ['more than id and size', '[null,["4,01637037d6",5,6]]'],
+    ['a size below 0', '[null,["4,01637037d6",-1]]'],
+    ['more bytes than the object has', '[null,["4,01637037d6",11]]'],
+    ['a number', '[null,5]'],
+  ])('is nothing when its files are %s', (_what, parts) => {
+    const text = (list: string) => `{"etag":"${'0'.repeat(32)}","size":10,"parts":${list}}`
+    const sound = '[["4,01637037d6",5],null]'
+    expect(readVersionPairs({ 'S3-Attributes': text(sound) })?.parts).toHaveLength(2)
+    expect(readVersionPairs({ 'S3-Attributes': text(parts) })).toBeUndefined()
+  })
+
+  test.each(['{}', '"ec"', '{"strategy":"raid"}', '{"strategy":"ec","coldSha256":"ab"}'])(
+    'is nothing when it is of a document that is none: %s',
+    (document) => {
+      const text = `{"etag":"${'0'.repeat(32)}","size":0,"document":${document}}`
+      expect(readVersionPairs({ 'S3-Attributes': text })).toBeUndefined()
+    },
+  )
+
+  test('of files names all but itself', () => {
+    const part = (n: number) => ({ fileId: `4,0${n}637037d6`, sizeBytes: n })
+    expect(toldParts([part(1)], part(1).fileId)).toBeUndefined()
+    const told = toldParts([part(1), part(2), part(3)], part(2).fileId)
+    expect(told).toEqual([[part(1).fileId, 1], null, [part(3).fileId, 3]])
+  })
+
   test('never throws, whatever bytes of it changed', () => {
-    const [text = ''] = Object.values(versionPairs(FULL))
     const prng = new Prng(1)
-    for (let n = 0; n < 2000; n++) {
+    for (let n = 0; n < 4000; n++) {
+      const [text = ''] = Object.values(versionPairs(n % 2 === 0 ? FULL : HYBRID))
       const at = prng.below(text.length)
       const other = String.fromCharCode(32 + prng.below(95))
       const told = readVersionPairs({

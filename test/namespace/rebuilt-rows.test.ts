@@ -156,6 +156,30 @@ describe('rows made anew', () => {
     })
   })
 
+  test('have the files that one needle tells of, also where one was moved to', async () => {
+    const document = { strategy: 'field_hybrid', coldSha256: 'cd'.repeat(32) } as const
+    const parts = [null, ['4,01637037d6', 800]] as const
+    const told = { sizeBytes: 816, document, parts }
+    const old = found({ isNull: true, atMs: START_MS - 1, told: { ...told, sizeBytes: 815 } })
+    const now = found({ isNull: true, told })
+    const one = found({ isNull: true, key: 'one', told: { document: { strategy: 'ec' } } })
+    for (const [moved, fileId] of [
+      [[], '4,01637037d6'],
+      [[['4,01637037d6', '5,03637037d6']], '5,03637037d6'],
+    ] as const) {
+      const { buckets, listed } = await rebuilt([now, one, old], [...moved] as [string, string][])
+      expect(buckets[0]).toMatchObject({ versions: 2, superseded: 1 })
+      const [first, second] = (await listed()).versions
+      const itself = { fileId: now.fileId, sizeBytes: 16 }
+      const files = [itself, { fileId, sizeBytes: 800 }]
+      expect(first?.version).toMatchObject({ id: now.owner.version, document, parts: files })
+      expect(second?.version).toMatchObject({
+        document: { strategy: 'ec' },
+        parts: [{ fileId: one.fileId, sizeBytes: 5 }],
+      })
+    }
+  })
+
   test('hold nothing else, and the next bucket has an id of its own', async () => {
     const versions = ['b2', 'b1', 'b3'].map((name) => found({ bucket: `bucket-${name}` }))
     const { bucketOf, namespace, store } = await rebuilt(versions)

@@ -16,8 +16,12 @@ import {
 } from '@aws-sdk/client-s3'
 import { expect, test } from 'vitest'
 import { moveVersion } from '../../src/gateway/s3/move-version.ts'
+import { ownerPairs, versionPairs } from '../../src/namespace/needle-pairs.ts'
+import { NO_ATTRIBUTES, type ObjectVersion } from '../../src/namespace/object-version.ts'
+import { newVersionId } from '../../src/namespace/version-id.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logger.ts'
+import { cryptoRandom } from '../../src/runtime/random.ts'
 import { type RunningServer, startServer } from '../../src/server/start-server.ts'
 import { runCli } from '../support/cli-run.ts'
 import { Prng } from '../support/prng.ts'
@@ -125,6 +129,51 @@ async function moveToCold({ client, namespace }: RunningServer): Promise<void> {
   }
 }
 
+/** A document of two files, of which the second write took the cold one over. */
+async function writeDocument({ client, namespace }: RunningServer) {
+  const owned = { name: 'documents', ownerId: 'ab'.repeat(32), isLockEnabled: false, documents: {} }
+  const bucket = await namespace.createBucket(owned, SIGNAL)
+  const document = { strategy: 'field_hybrid', coldSha256: 'cd'.repeat(32) } as const
+  let before: ObjectVersion | undefined
+  for (const hot of ['{"like_count":1}', '{"like_count":12}']) {
+    const id = newVersionId(cryptoRandom, systemClock.nowMs())
+    const owner = ownerPairs({ bucket: bucket.name, key: 'd', version: id })
+    const coded = { collection: 'documents-coded', policy: 'ec:4+2' }
+    const cold =
+      before?.parts[1] ??
+      (await client.put(bytes(11, 900_000), { pairs: owner, chunkPairs: owner, ...coded }))
+    const sizeBytes = hot.length + cold.sizeBytes
+    const facts = {
+      ...NO_ATTRIBUTES,
+      contentType: 'application/json',
+      sizeBytes,
+      etag: '0'.repeat(32),
+      checksum: undefined,
+      storageClass: 'STANDARD' as const,
+      ownerId: undefined,
+      document,
+    }
+    const told = { ...facts, isNull: true, isRecord: false }
+    const parts = [null, [cold.fileId, cold.sizeBytes]] as const
+    const pairs = { ...owner, ...versionPairs({ ...told, parts }) }
+    const { fileId } = await client.put(hot, { pairs, collection: 'documents' })
+    const files = [{ fileId, sizeBytes: hot.length }, cold]
+    const version = {
+      ...facts,
+      id,
+      parts: files.map(({ fileId, sizeBytes }) => ({ fileId, sizeBytes })),
+    }
+    const sharesWith = before?.id
+    before = await namespace.putObject({ bucket, key: 'd', version, sharesWith }, SIGNAL)
+  }
+  return before
+}
+
+async function findDocument({ namespace }: RunningServer): Promise<ObjectVersion | undefined> {
+  const bucket = await namespace.findBucket('documents', SIGNAL)
+  return bucket && (await namespace.findObject({ bucket, key: 'd' }, SIGNAL))
+}
+
 /** Everything that a client can see, apart from seconds in `LastModified`. */
 async function view(sdk: S3Client): Promise<Record<string, unknown>> {
   const seen: Record<string, unknown> = {}
@@ -151,11 +200,13 @@ test('metadata made anew from volumes serves every object and version as before'
   await using temp = await openTempDirectory()
   const dir = join(temp.path, 'data')
   let before: Record<string, unknown>
+  let document: ObjectVersion | undefined
   {
     await using server = await start(dir)
     const sdk = sdkOf(server)
     await fill(sdk)
     await moveToCold(server)
+    document = await writeDocument(server)
     before = await view(sdk)
     expect(Object.keys(before)).toHaveLength(18)
     // What lost its name is deleted 10 s later: until then it would come back. The two parts that
@@ -182,11 +233,18 @@ test('metadata made anew from volumes serves every object and version as before'
     expect.stringContaining('versioned: 7 versions, versioning enabled'),
   ])
   expect(out).toContain('plain: 11 versions, versioning off')
+  expect(out).toContain('documents: 1 versions, versioning off')
   const again = await runCli(command, undefined, { isRealTime: true })
   expect([again.exitCode, again.err]).toEqual([2, expect.stringContaining('TARGET_EXISTS')])
   await using server = await start(dir)
   const sdk = sdkOf(server)
   expect(await view(sdk)).toEqual(before)
+  // When the needle was appended, not when the row was made; and it counts as written once.
+  const { history, modifiedAtMs: _, seq: __, ...lasting } = document ?? expect.fail('no document')
+  expect(history).toMatchObject({ writeCount: 2 })
+  const found = await findDocument(server)
+  expect(found).toMatchObject(lasting)
+  expect(found?.history).toBeUndefined()
   const address = server.masterUrl.slice('http://'.length)
   const grpc = server.masterGrpcAddress.slice(server.masterGrpcAddress.lastIndexOf(':') + 1)
   const reach = ['--master', `${address}.${grpc}`, '--secret-file', server.secretFile]
@@ -198,8 +256,8 @@ test('metadata made anew from volumes serves every object and version as before'
     },
   )
   expect(JSON.parse(check.out)).toMatchObject({
-    // 16 versions of one file, and two uploads of 3 and 2 parts with a record each.
-    namedFiles: 23,
+    // 16 versions of one file, two uploads of 3 and 2 parts with a record each, and a document.
+    namedFiles: 25,
     lostFiles: 0,
     // Nothing but the old rows knew that these two were to be deleted.
     unnamedNeedles: 2,

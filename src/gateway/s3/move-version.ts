@@ -67,7 +67,8 @@ export async function moveVersion(
 ): Promise<MoveOutcome> {
   const { bucket, key, version, storageClass } = target
   const isCopied = target.isCopied ?? !isCodedClass(version.storageClass)
-  const isRecoded = isCopied && isCodedClass(storageClass)
+  // A document lies as its strategy says, in any class: its files are told of by one of them.
+  const isRecoded = isCopied && isCodedClass(storageClass) && version.document === undefined
   const policy = isRecoded ? await parts.codedPolicy() : undefined
   if (isRecoded && policy === undefined) return 'waiting'
   const place = { bucket, key, versionId: publicVersionId(version) }
@@ -128,7 +129,7 @@ async function copyAll(
       const told = (): NeedlePairs =>
         isMultipart
           ? movedPairs({ fromFileId: part.fileId, storageClass })
-          : versionPairs({ ...version, storageClass, made, isRecord: false })
+          : versionPairs({ ...version, parts: undefined, storageClass, made, isRecord: false })
       const options = putOptions(owner, storageClass, policy, signal, told)
       copies.push(await copyPart(parts.client, { part, version, whole, options }, signal))
     }

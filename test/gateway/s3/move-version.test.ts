@@ -86,6 +86,14 @@ describe('a transition', () => {
     expect(await scene.pass()).toMatchObject({ transitioned: 0 })
   })
 
+  test('of a document leaves the bytes where its strategy put them', async () => {
+    const document = { strategy: 'replication' } as const
+    const old = await scene.put(bucket, 'a', { document })
+    await scene.clock.advance(DAY)
+    expect(await scene.pass()).toMatchObject({ transitioned: 1, failed: 0 })
+    expect(await current()).toEqual({ ...old, storageClass: 'STANDARD_IA' })
+  })
+
   test('between two classes of copies leaves the bytes, and needs no servers', async () => {
     bucket = await scene.bucket('tiered', [moving(1, 'INTELLIGENT_TIERING')])
     const old = await scene.put(bucket, 'a')

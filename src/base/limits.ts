@@ -2,6 +2,7 @@ import { CLIENT_LIMITS } from './client-limits.ts'
 import { CLUSTER_LIMITS } from './cluster-limits.ts'
 import type { Limit } from './limit.ts'
 import { NET_LIMITS } from './net-limits.ts'
+import { REST_LIMITS } from './rest-limits.ts'
 import { STORAGE_LIMITS } from './storage-limits.ts'
 
 /** Every bound in the program, in one place. docs/LIMITS.md shows the same table. */
@@ -10,6 +11,7 @@ export const LIMITS = {
   ...NET_LIMITS,
   ...CLUSTER_LIMITS,
   ...CLIENT_LIMITS,
+  ...REST_LIMITS,
 } as const satisfies Readonly<Record<string, Limit>>
 
 export type LimitName = keyof typeof LIMITS

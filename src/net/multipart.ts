@@ -12,6 +12,8 @@ export interface FormFile {
 }
 
 interface PartHeaders {
+  /** Of the field; empty when the form gives none. */
+  readonly name: string
   readonly fileName: string | undefined
   readonly mime: string
 }
@@ -47,6 +49,27 @@ export async function readFormFile(
   }
   if (first === undefined) throw invalid('the form has no parts')
   return first
+}
+
+/**
+ * The part of this name, with a file name or without. What comes before is dropped, within limits,
+ * and what comes after it likewise.
+ *
+ * @throws {StoreError} REQUEST_INVALID: no form, an incomplete one, or none with one such part.
+ * BODY_TOO_LARGE: too much beside the file. The same from reading `data`.
+ */
+export async function readFormField(
+  source: AsyncIterable<Uint8Array>,
+  boundary: string,
+  field: string,
+): Promise<FormFile> {
+  const form = new FormReader(source, boundary)
+  while (await form.nextPart()) {
+    const { fileName = '', mime, name } = await form.readHeaders()
+    if (name === field) return { fileName, mime, data: form.readOnly(field) }
+    await form.holdPart()
+  }
+  throw invalid(`the form has no field ${quote(field)}`)
 }
 
 const NEW_LINE = '\r\n'
@@ -129,6 +152,21 @@ class FormReader {
     while (await this.nextPart()) {
       for await (const _piece of this.readPart());
     }
+    await this.#readRest()
+  }
+
+  /** As `readToEnd`, of a form in which no other part has the name of this one. */
+  async *readOnly(field: string): AsyncIterable<Buffer> {
+    yield* this.readPart()
+    while (await this.nextPart()) {
+      const { name } = await this.readHeaders()
+      if (name === field) throw invalid(`the form has more than one field ${quote(field)}`)
+      await this.holdPart()
+    }
+    await this.#readRest()
+  }
+
+  async #readRest(): Promise<void> {
     for (;;) {
       const next = await this.#source.next()
       if (next.done === true) return
@@ -147,14 +185,22 @@ class FormReader {
 function parseHeaders(text: string): PartHeaders {
   let fileName: string | undefined
   let mime = ''
+  let field = ''
   for (const line of text.split(NEW_LINE)) {
     const colon = line.indexOf(':')
     const name = line.slice(0, Math.max(colon, 0)).trim().toLowerCase()
     const value = line.slice(colon + 1).trim()
     if (name === 'content-type') mime = value
-    if (name === 'content-disposition') fileName = parseFileName(value)
+    if (name !== 'content-disposition') continue
+    fileName = parseFileName(value)
+    field = parseFieldName(value)
   }
-  return { fileName, mime }
+  return { name: field, fileName, mime }
+}
+
+function parseFieldName(disposition: string): string {
+  const match = /;\s*name=(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))/i.exec(disposition)
+  return match?.[1]?.replace(/\\(["\\])/g, '$1').replaceAll('%22', '"') ?? match?.[2] ?? ''
 }
 
 /** As browsers and curl write it: quoted, with `"` as `%22` or behind a backslash; or RFC 5987. */
@@ -186,7 +232,7 @@ async function* onePiece(data: Buffer): AsyncIterable<Buffer> {
 function checkFieldBytes(bytes: number): void {
   const bytesMax = LIMITS.formFieldBytesMax.value
   if (bytes <= bytesMax) return
-  throw new StoreError('BODY_TOO_LARGE', `more than ${bytesMax} bytes before the file of the form`)
+  throw new StoreError('BODY_TOO_LARGE', `more than ${bytesMax} bytes beside the file of the form`)
 }
 
 function invalid(why: string): StoreError {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { formBoundary, readFormFile } from '../../src/net/multipart.ts'
+import { formBoundary, readFormField, readFormFile } from '../../src/net/multipart.ts'
 import { expectStoreError } from '../support/expect-error.ts'
 import { Prng } from '../support/prng.ts'
 
@@ -121,3 +121,44 @@ test.each([1, 2, 3, 4, 5, 6])('any data comes back (seed %d)', async (seed) => {
     expect(Buffer.concat(pieces).toString()).toBe(data)
   }
 })
+
+async function readField(text: string, pieceBytes = 1e9) {
+  const source = inPieces(Buffer.from(text), () => pieceBytes)
+  const file = await readFormField(source, 'XX', 'file')
+  const pieces: Uint8Array[] = []
+  for await (const piece of file.data) pieces.push(piece)
+  return { fileName: file.fileName, mime: file.mime, text: Buffer.concat(pieces).toString() }
+}
+
+test.each([1, 2, 3, 7, 64, 1000])(
+  'one field of a form in pieces of %d bytes',
+  async (pieceBytes) => {
+    const before = part('name="f"; filename="other"', 'o')
+    const field = part('name="file"; filename="a.txt"', 'da\r\n--X\r\nta', 'content-type: a/b\r\n')
+    const text = `preamble\r\n${before}${field}${part('name="z"', 'last')}${END}epilogue`
+    const expected = { fileName: 'a.txt', mime: 'a/b', text: 'da\r\n--X\r\nta' }
+    expect(await readField(text, pieceBytes)).toEqual(expected)
+  },
+)
+
+test.each([
+  ['no such field', part('name="files"; filename="file"', 'x') + END, 'REQUEST_INVALID'],
+  ['a file name like it', part('filename="file"', 'x') + END, 'REQUEST_INVALID'],
+  ['two of them', part('name="file"', 'x') + part('name=file', 'y') + END, 'REQUEST_INVALID'],
+  ['no end', part('name="file"', 'x'), 'REQUEST_INVALID'],
+  ['too much before', part('name="a"', 'x'.repeat(1_048_577)) + END, 'BODY_TOO_LARGE'],
+  [
+    'too much after',
+    part('name="file"', 'x') + part('name="a"', 'x'.repeat(1_048_577)) + END,
+    'BODY_TOO_LARGE',
+  ],
+])('of a form with %s no field is read', async (_, text, code) => {
+  await expect(readField(text)).rejects.toMatchObject({ code })
+})
+
+test.each(['name="file"', 'name=file', 'filename="x"; name="file"', 'NAME="file"; filename=name'])(
+  'the field is known by %s',
+  async (disposition) => {
+    expect((await readField(part(disposition, 'x') + END)).text).toBe('x')
+  },
+)

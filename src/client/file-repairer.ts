@@ -102,7 +102,7 @@ export class FileRepairer {
     const { fetcher } = this.#parts
     const head = await fetcher.stat(fileId, signal)
     if (head.metadata.isChunkManifest !== true) return nothingDone(text)
-    const needle = await fetcher.fetch(fileId, undefined, signal)
+    const { isAgreed, needle } = await this.#newestManifest(fileId, signal)
     const { erasure, mime, name } = decodeChunkManifest(needle.data)
     if (erasure === undefined) return nothingDone(text)
     const { lastModifiedS, pairs } = needle.metadata
@@ -110,15 +110,20 @@ export class FileRepairer {
     const metadata = { lastModifiedS, pairs, name: name || undefined, mime: mime || undefined }
     const progress = newProgress(erasure, metadata)
     let isManifestTried = false
+    let isEverywhere = true
     try {
       const stripes: ManifestStripe[] = []
       for (const stripe of stripesOf(erasure)) {
         stripes.push(await this.#repairStripe(fileId, stripe, progress, signal))
       }
-      if (progress.fresh.length > 0) {
+      if (progress.fresh.length > 0 || !isAgreed) {
+        progress.layout ??= await this.#layoutOf(fileId, signal)
         await this.#checkSame(fileId, needle, signal)
         isManifestTried = true
-        await this.#replaceManifest(fileId, { ...erasure, stripes }, progress, signal)
+        const manifest = { ...erasure, stripes }
+        const data = manifestAfter(needle.data, stripedManifest(manifest, metadata).bytes)
+        await this.#replaceManifest(fileId, data, progress, signal)
+        isEverywhere = await this.#isEverywhere(fileId, data, signal)
       }
     } catch (error) {
       // Some copy of the manifest may name them already.
@@ -127,7 +132,10 @@ export class FileRepairer {
       throw error
     }
     await this.#checkNotDeleted(fileId, progress, signal)
-    const leftCount = await this.#deleteSoon(progress.replaced)
+    // A copy of the manifest that is behind still names them: with them it can be read.
+    const leftCount = isEverywhere
+      ? await this.#deleteSoon(progress.replaced)
+      : progress.replaced.length
     const { corruptCount, movedCount, rebuiltCount, shardCount } = progress
     const stripeCount = erasure.stripes.length
     const counts = { stripeCount, shardCount, rebuiltCount, movedCount, leftCount }
@@ -285,9 +293,34 @@ export class FileRepairer {
     throw new StoreError('REPLICATION_FAILED', `${why}; nothing was changed`)
   }
 
+  /**
+   * A repair writes to the copies that there are; one that is being made meanwhile may be behind
+   * when it is done. A manifest is longer than the one before it, so the longest is the newest, and
+   * whoever compares copies by their sizes sees which differ.
+   */
+  async #newestManifest(fileId: FileId, signal: AbortSignal): Promise<NewestManifest> {
+    const copies = await this.#parts.fetcher.fetchCopies(fileId, signal)
+    const [first, ...others] = copies.filter(({ metadata }) => metadata.isChunkManifest === true)
+    if (first === undefined) {
+      return { needle: await this.#parts.fetcher.fetch(fileId, undefined, signal), isAgreed: true }
+    }
+    const needle = others.reduce((a, b) => (b.data.length > a.data.length ? b : a), first)
+    return { needle, isAgreed: others.every(({ data }) => data.equals(first.data)) }
+  }
+
+  /** Every copy that the master knows of by now has it. */
+  async #isEverywhere(fileId: FileId, data: Buffer, signal: AbortSignal): Promise<boolean> {
+    const { fetcher, master } = this.#parts
+    const lookup = () => master.lookup([fileId.volumeId], signal)
+    const [known] = await retryMaster(this.#parts, lookup, signal)
+    const copies = await fetcher.fetchCopies(fileId, signal)
+    const isSame = copies.every((copy) => copy.data.equals(data))
+    return isSame && copies.length >= (known?.locations.length ?? Number.POSITIVE_INFINITY)
+  }
+
   /** @throws {StoreError} VOLUME_CHANGED: somebody else has repaired it. NEEDLE_NOT_FOUND. */
   async #checkSame(fileId: FileId, before: FetchedNeedle, signal: AbortSignal): Promise<void> {
-    const now = await this.#parts.fetcher.fetch(fileId, undefined, signal)
+    const { needle: now } = await this.#newestManifest(fileId, signal)
     if (now.data.equals(before.data)) return
     const why = `${formatFileId(fileId)} was repaired by somebody else meanwhile`
     throw new StoreError('VOLUME_CHANGED', why)
@@ -295,12 +328,11 @@ export class FileRepairer {
 
   async #replaceManifest(
     fileId: FileId,
-    erasure: ManifestErasure,
+    data: Buffer,
     { layout, metadata }: Progress,
     signal: AbortSignal,
   ): Promise<void> {
     const { replicas, tokens } = this.#parts
-    const { bytes: data } = stripedManifest(erasure, metadata)
     const writeToken = tokens.write(fileId)
     const attributes = { ...metadata, ttl: layout?.ttl, isChunkManifest: true }
     const request = { fileId, data, metadata: attributes, writeToken, isReplica: false }
@@ -331,6 +363,12 @@ export class FileRepairer {
   }
 }
 
+interface NewestManifest {
+  readonly needle: FetchedNeedle
+  /** All copies within reach say the same. */
+  readonly isAgreed: boolean
+}
+
 interface StripeStore {
   readonly stripe: ObjectStripe
   readonly column: StripeColumn
@@ -338,6 +376,12 @@ interface StripeStore {
   /** Where shards of the stripe are already. */
   readonly locations: readonly NodeLocation[]
   readonly progress: Progress
+}
+
+/** The text of a manifest, longer than the one before it: see `#newestManifest`. */
+function manifestAfter(before: Buffer, text: Buffer): Buffer {
+  const missingBytes = before.length + 1 - text.length
+  return missingBytes > 0 ? Buffer.concat([text, Buffer.alloc(missingBytes, ' ')]) : text
 }
 
 function newProgress(erasure: ManifestErasure, metadata: NeedleMetadata): Progress {

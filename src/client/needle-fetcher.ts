@@ -3,6 +3,7 @@ import { type FileId, formatFileId } from '../base/file-id.ts'
 import { hex8 } from '../base/ids.ts'
 import { isStoreError, StoreError } from '../base/store-error.ts'
 import type { ByteRange, NeedleContent, NeedleMetadata, VolumeApi } from '../net/volume-api.ts'
+import { allEnded } from '../runtime/all-ended.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Random } from '../runtime/random.ts'
 import type { ClientTokens } from './file-tokens.ts'
@@ -57,6 +58,23 @@ export class NeedleFetcher {
   ): Promise<FetchedNeedle> {
     const { pieces, ...head } = await this.fetchPieces(fileId, range, signal)
     return { ...head, data: joined(pieces) }
+  }
+
+  /** Of every server that has it now and answers, whether they agree or not. */
+  async fetchCopies(fileId: FileId, signal: AbortSignal): Promise<readonly FetchedNeedle[]> {
+    const { replicas } = this.#parts
+    const locations = await replicas.locations(fileId.volumeId, signal)
+    const fetching = locations.map(async (location): Promise<FetchedNeedle[]> => {
+      try {
+        const volume = replicas.connect(location)
+        const { pieces, ...needle } = await this.#fetchFrom(volume, fileId, undefined, signal)
+        return [{ ...needle, data: joined(pieces) }]
+      } catch (error) {
+        if (!isStoreError(error) || error.code === 'CANCELLED') throw error
+        return []
+      }
+    })
+    return (await allEnded(fetching)).flat()
   }
 
   /** As `VolumeApi.readNow`, of the copy that would be asked first. */

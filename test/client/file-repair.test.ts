@@ -262,3 +262,49 @@ describe('repairing an erasure-coded file', () => {
     expect(again.rebuiltCount).toBe(0)
   })
 })
+
+describe('a copy of the manifest that is behind', () => {
+  /** As left by a copy of the volume that was being made during a repair. */
+  async function leaveBehind(files: CodedFiles) {
+    const data = files.prng.bytes(100_000)
+    const fileId = await files.put(data)
+    const before = files.needle(fileId).data
+    const holders = manifestHolders(files, fileId)
+    const lost = files.urls.find((url) => !holders.some((holder) => holder.url === url)) ?? ''
+    lose(files, lost)
+    await files.finish(files.client.repairFile(fileId))
+    const [behind] = manifestHolders(files, fileId)
+    if (behind === undefined) return expect.fail('no copy of the manifest')
+    const { needles, key } = behind
+    const needle = needles.get(key)
+    if (needle === undefined) return expect.fail('no needle')
+    needles.set(key, { ...needle, data: before })
+    return { data, fileId, before, lost }
+  }
+
+  function manifestHolders(files: CodedFiles, fileId: string) {
+    const { needleId, volumeId } = parseFileId(fileId)
+    const key = `${volumeId},${needleId.hi}:${needleId.lo}`
+    return [...files.cluster.servers].flatMap(([url, { needles }]) =>
+      needles.has(key) ? [{ url, needles, key }] : [],
+    )
+  }
+
+  test('is shorter, is not believed, and is brought up to date', async () => {
+    await using files = new CodedFiles(9)
+    const { before, data, fileId, lost } = await leaveBehind(files)
+    const newest = Math.max(
+      ...manifestHolders(files, fileId).map(
+        ({ key, needles }) => needles.get(key)?.data.length ?? 0,
+      ),
+    )
+    expect(newest).toBeGreaterThan(before.length)
+    const result = await files.finish(files.client.repairFile(fileId))
+    expect(result).toMatchObject({ rebuiltCount: 0, movedCount: 0 })
+    const copies = manifestHolders(files, fileId).map(({ key, needles }) => needles.get(key)?.data)
+    for (const copy of copies) expect(copy?.equals(copies[0] ?? Buffer.alloc(0))).toBe(true)
+    expect(copies[0]?.length).toBeGreaterThan(newest)
+    expect(files.cluster.down.has(lost)).toBe(true)
+    expect((await files.get(fileId)).equals(data)).toBe(true)
+  })
+})

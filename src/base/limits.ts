@@ -1,5 +1,6 @@
 import { CLIENT_LIMITS } from './client-limits.ts'
 import { CLUSTER_LIMITS } from './cluster-limits.ts'
+import { DOCUMENT_LIMITS } from './document-limits.ts'
 import type { Limit } from './limit.ts'
 import { NET_LIMITS } from './net-limits.ts'
 import { REST_LIMITS } from './rest-limits.ts'
@@ -12,6 +13,7 @@ export const LIMITS = {
   ...CLUSTER_LIMITS,
   ...CLIENT_LIMITS,
   ...REST_LIMITS,
+  ...DOCUMENT_LIMITS,
 } as const satisfies Readonly<Record<string, Limit>>
 
 export type LimitName = keyof typeof LIMITS

@@ -65,7 +65,7 @@ export const ERROR_CODES = {
   CHECKSUM_MISMATCH: 'the data does not have the checksum the sender gave',
   MANIFEST_CORRUPT: 'the chunk manifest of a large file cannot be read as such',
   TOKEN_INVALID: 'the token is missing, expired, or for something else',
-  ACCESS_DENIED: 'the user may not do this with the files of somebody else',
+  ACCESS_DENIED: 'this belongs to somebody else',
   UNAUTHENTICATED: 'the caller has not shown the cluster secret, or the secret of its access key',
   LISTEN_FAILED: 'the address cannot be listened on',
   METADATA_CORRUPT: 'a stored row of metadata cannot be read as such',

@@ -92,7 +92,7 @@ export class ObjectChanges {
     await this.#makeWay(current, made.isNull, signal, new Set(isShared ? fileIds : []))
     changes.put(objectKey(bucket.id, key), encodeObjectVersion(made))
     changes.count(made.sizeBytes, 1)
-    if (isDirty) {
+    if (isDirty || (isShared && (await this.#isDirty(sharesWith, signal)))) {
       const row = dirtyRow({ bucket, key, id: made.id })
       changes.put(row.key, row.value)
     }
@@ -267,6 +267,14 @@ export class ObjectChanges {
   #replace(version: ObjectVersion, keptFiles: ReadonlySet<string>): void {
     checkLock(version, this.#parts.nowMs, false)
     this.#drop(version, keptFiles)
+  }
+
+  /** What a version lacks, the one that has its files lacks too. */
+  async #isDirty(id: string, signal: AbortSignal): Promise<boolean> {
+    const { bucket, key, store } = this.#parts
+    const row = dirtyRow({ bucket, key, id })
+    const value = await store.get(row.key, signal)
+    return value !== undefined && row.value.equals(value)
   }
 
   /** The version that an earlier try of the same put made, wherever it lies now. */

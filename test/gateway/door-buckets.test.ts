@@ -7,6 +7,16 @@ import { PLAIN_USER } from '../support/fake-users-api.ts'
 const never = new AbortController().signal
 const users = { get: async () => PLAIN_USER }
 
+test("a bucket that is not the root user's is not used", async () => {
+  const namespace = new FakeNamespace()
+  namespace.found = { ...BUCKET, ownerId: 'ef'.repeat(32) }
+  const buckets = new DoorBuckets({ namespace, users })
+  const got = buckets.get('files', never)
+  await expect(got).rejects.toMatchObject({ code: 'ACCESS_DENIED' })
+  namespace.found = { ...BUCKET, id: 7 }
+  expect(await buckets.get('files', never)).toEqual({ ...BUCKET, id: 7 })
+})
+
 test('a bucket that is there is used', async () => {
   const namespace = new FakeNamespace()
   expect(await new DoorBuckets({ namespace, users }).get('files', never)).toEqual(BUCKET)

@@ -116,6 +116,13 @@ describe('a version that shares files with the one it replaces', () => {
     expect((await at.store.dropped()).sort()).toEqual([hot, cold, '5,03637037d6'].sort())
   })
 
+  test('lacks what that one lacks', async () => {
+    await put({ isDirty: true })
+    await put({ id: OTHER_ID, fileIds: ['5,03637037d6', cold], sharesWith: ID })
+    const { objects } = await at.namespace.listDirty({ after: '', limit: 10 }, never)
+    expect(objects).toMatchObject([{ key: 'k', id: OTHER_ID }])
+  })
+
   test('is refused when another version came first', async () => {
     await put()
     await put({ id: OTHER_ID, fileIds: ['5,03637037d6'] })

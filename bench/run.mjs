@@ -1,6 +1,7 @@
-// Usage: npm run bench -- engine|http|sdk|repair|erasure|s3 [--quick]. Prints figures beside their
-// baselines and never fails. TMPDIR says on which disk.
+// Usage: npm run bench -- engine|http|sdk|repair|erasure|s3|doors [--quick]. Prints figures beside
+// their baselines and never fails. TMPDIR says on which disk.
 import { execFileSync } from 'node:child_process'
+import { benchDoors } from './doors.mjs'
 import { benchAppends, benchNeedleMap, benchOpening, benchReads } from './engine.mjs'
 import { benchErasure } from './erasure.mjs'
 import { benchHttp } from './http.mjs'
@@ -25,6 +26,7 @@ const BENCHES = {
   repair: () => benchRepair(isQuick, parts),
   erasure: () => benchErasure(isQuick, parts),
   s3: () => benchS3(isQuick, parts),
+  doors: () => benchDoors(isQuick, parts),
 }
 
 const bench = BENCHES[name]

@@ -1,13 +1,18 @@
 /** S3 beside a bare node:http server and the disk; listings; a million objects in the namespace. */
-import { createHash, randomBytes } from 'node:crypto'
-import { mkdtemp, open, rm, writeFile } from 'node:fs/promises'
-import { Agent, request as httpRequest } from 'node:http'
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import aws4 from 'aws4'
 import { startStore } from './http.mjs'
 import { interleave, median, perSecond, report, thousands } from './measure.mjs'
 import { owning, rssBytes, startProcess, wrk } from './processes.mjs'
+import {
+  BENCH_BUCKET as BUCKET,
+  BENCH_KEY as KEY,
+  NO_BYTES,
+  S3Bench,
+  sha256,
+} from './s3-client.mjs'
 
 const BYTES = 4096
 const FILES = 10_000
@@ -17,12 +22,7 @@ const MIB = 2 ** 20
 const PART = 8 * MIB
 const OBJECT = 64 * MIB
 const STREAMS = 8
-const BUCKET = 'bench'
-const KEY = { accessKeyId: 'BENCHROOTKEY', secretAccessKey: 'a-secret-of-the-bench' }
-const NO_BYTES = Buffer.alloc(0)
 const here = (name) => new URL(name, import.meta.url).pathname
-
-const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex')
 
 function firstJson(said) {
   const line = said.split('\n').find((text) => text.startsWith('{'))
@@ -43,8 +43,8 @@ export async function benchS3(isQuick, parts) {
           s3: { host: '127.0.0.1', port: 0, hashThreads: 1 },
         }),
       )
-      const s3 = new S3(store.ready.s3Url)
-      await s3.send('PUT', `/${BUCKET}`)
+      const s3 = new S3Bench(store.ready.s3Url)
+      await s3.makeBucket()
       if (isWanted('small')) await benchSmall(own, store, s3, { directory, isQuick })
       if (isWanted('large')) await benchLarge(s3, { directory, isQuick })
       if (isWanted('list')) await benchList(s3, isQuick)
@@ -56,74 +56,12 @@ export async function benchS3(isQuick, parts) {
   }
 }
 
-/** A client of a few lines: what an SDK costs is not what is measured. */
-class S3 {
-  #agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS })
-
-  constructor(url) {
-    this.url = url
-    this.host = new URL(url).host
-  }
-
-  sign(method, path, hash, date) {
-    const headers = { 'X-Amz-Content-Sha256': hash, ...(date && { 'X-Amz-Date': date }) }
-    return aws4.sign(
-      { service: 's3', region: 'us-east-1', method, path, host: this.host, headers },
-      KEY,
-    ).headers
-  }
-
-  /** The body of the answer; `range` as in HTTP. */
-  send(method, path, body = NO_BYTES, more = {}) {
-    const hash = body.length > MIB ? 'UNSIGNED-PAYLOAD' : sha256(body)
-    const headers = { ...this.sign(method, path, hash), ...more, 'Content-Length': body.length }
-    const { hostname, port } = new URL(this.url)
-    const options = { hostname, port, method, path, headers, agent: this.#agent }
-    return new Promise((resolve, reject) => {
-      const request = httpRequest(options, (res) => {
-        const pieces = []
-        let bytes = 0
-        res.on('data', (piece) => {
-          bytes += piece.length
-          if (more.Range === undefined) pieces.push(piece)
-        })
-        res.on('error', reject)
-        res.on('end', () => {
-          const text = Buffer.concat(pieces)
-          if (res.statusCode < 300) resolve({ headers: res.headers, text, bytes })
-          else reject(new Error(`${method} ${path}: ${res.statusCode} ${text}`))
-        })
-      })
-      request.on('error', reject)
-      request.end(body)
-    })
-  }
-
-  /** Signed requests for wrk: how many, from which number on. */
-  async prepare(file, method, hash, count, first) {
-    // One time for all: the load generator sends it with each.
-    const date = new Date().toISOString().replace(/\.\d+|[-:]/g, '')
-    const lines = Array.from({ length: count }, (_, index) => {
-      const path = `/${BUCKET}/small/${first + index}`
-      const headers = this.sign(method, path, hash, date)
-      return `${path}\t${headers.Authorization}\n`
-    })
-    await writeFile(file, lines.join(''))
-    return date
-  }
-}
-
 async function benchSmall(own, store, s3, { directory, isQuick }) {
   const seconds = isQuick ? 2 : 5
   const bare = own(await startProcess('node', [here('bare-server.mjs'), BYTES], firstJson))
   const bareUrl = `http://127.0.0.1:${bare.ready.port}`
   const body = Buffer.alloc(BYTES, 'x')
-  for (let start = 0; start < FILES; start += CONNECTIONS) {
-    const puts = Array.from({ length: CONNECTIONS }, (_, index) =>
-      s3.send('PUT', `/${BUCKET}/small/${start + index}`, body),
-    )
-    await Promise.all(puts)
-  }
+  await s3.fill(FILES, body, CONNECTIONS)
   const file = join(directory, 'signed')
   const run = async (server, url, method, hash, bytes, count, first) => {
     const date = await s3.prepare(file, method, hash, count, first)

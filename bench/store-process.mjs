@@ -2,6 +2,6 @@
 import { startServer } from '../dist/index.js'
 
 const store = await startServer(JSON.parse(process.argv[2]))
-const { masterUrl, s3Url, volumeUrls } = store
-console.log(JSON.stringify({ masterUrl, s3Url, volumeUrls }))
+const { masterUrl, restUrl, s3Url, volumeUrls } = store
+console.log(JSON.stringify({ masterUrl, restUrl, s3Url, volumeUrls }))
 process.once('SIGTERM', () => store[Symbol.asyncDispose]())

@@ -19,7 +19,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   net: ['base', 'runtime'],
   client: ['base', 'runtime', 'format', 'erasure', 'net'],
   volume: ['base', 'runtime', 'format', 'erasure', 'storage', 'net'],
-  jobs: ['base', 'runtime', 'net', 'client'],
+  jobs: ['base', 'runtime', 'namespace', 'net', 'client'],
   master: ['base', 'runtime', 'metadata', 'namespace', 'net', 'jobs'],
   gateway: ['base', 'runtime', 'namespace', 'net', 'client'],
   // The composition of all of the above in one process, for the command line and for applications.

@@ -30,10 +30,12 @@ import {
 import { NEEDLE_FLAG } from '../src/format/needle-attributes.ts'
 import { SUPER_BLOCK_AT, SUPER_BLOCK_BYTES } from '../src/format/super-block.ts'
 import { decodeVolumeInfo, emptyVolumeInfo, encodeVolumeInfo } from '../src/format/volume-info.ts'
+import { type FileServiceParts, fileService } from '../src/gateway/files/file-service.ts'
 import { namespaceService } from '../src/master/serve-namespace.ts'
 import { RESERVED_SEGMENTS } from '../src/namespace/file-name.ts'
 import { CLUSTER_AUTH_HEADER } from '../src/net/cluster-auth.ts'
 import { CODE_TRAILER } from '../src/net/error-maps.ts'
+import { FILES_AUTH_HEADER } from '../src/net/files-auth.ts'
 import { GrpcServer } from '../src/net/grpc-server.ts'
 import { ALERT_CODES, JOB_KINDS } from '../src/net/jobs-api.ts'
 import { jobsService } from '../src/net/serve-jobs.ts'
@@ -244,6 +246,8 @@ describe('docs/GRPC.md', () => {
       shardsService(new FakeShards()),
       usersService(new FakeUsers()),
       namespaceService(new FakeNamespace()),
+      // What it is made of is used by calls only.
+      fileService({} as FileServiceParts, { chunkBytes: 1024, cacheBytes: 0 }),
     ]
     const clock = new SimClock()
     const parts = { logger: silentLogger, clock, secret: undefined, tls: undefined }
@@ -269,6 +273,7 @@ describe('docs/GRPC.md', () => {
   test('names the trailer and the metadata that are used', () => {
     expect(section(page, 'Errors')).toContain(`\`${CODE_TRAILER}\``)
     expect(section(page, 'Who may call what')).toContain(`\`${CLUSTER_AUTH_HEADER}\``)
+    expect(section(page, 'Who may call what')).toContain(`\`${FILES_AUTH_HEADER}\``)
     const { methods } = volumeService(new FakeVolume())
     const ofShards = shardsService(new FakeShards()).methods
     for (const [name, method] of Object.entries({ ...methods, ...ofShards })) {

@@ -382,6 +382,18 @@ export const CLUSTER_LIMITS = {
     reason: 'the last days of an ordinary cluster, for people who look',
     atLimit: 'the one that ended first is forgotten',
   },
+  healVerifyFilesMax: {
+    value: 64,
+    unit: 'files',
+    reason: 'two a second with a pass each half minute: all shards of 5 million files each month',
+    atLimit: 'the next pass of the healer goes on from there',
+  },
+  healVerifyBytesMax: {
+    value: 256 * MIB,
+    unit: 'bytes',
+    reason: 'at most some 10 MB/s for all shards that are read in rotation',
+    atLimit: 'the next pass of the healer goes on from there',
+  },
   jobCursorMax: {
     value: 65_536,
     unit: 'bytes',

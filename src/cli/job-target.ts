@@ -38,6 +38,7 @@ const KIND_FLAGS: Readonly<Record<JobKind, KindFlags>> = {
   'ec-balance': OF_VOLUMES,
   'ec-vacuum': OF_VOLUMES,
   'ec-decode': OF_VOLUMES,
+  heal: { needs: [], takes: ['node'] },
 }
 
 const FLAG_NAMES: Readonly<Record<keyof JobTargetFlags, string>> = {

@@ -9,6 +9,7 @@ import { registerDump } from './commands/dump.ts'
 import { registerDurability } from './commands/durability.ts'
 import { registerEc } from './commands/ec.ts'
 import { registerExport } from './commands/export.ts'
+import { registerFiles } from './commands/files.ts'
 import { registerFix } from './commands/fix.ts'
 import { registerGateway } from './commands/gateway.ts'
 import { registerGet } from './commands/get.ts'
@@ -60,6 +61,7 @@ const COMMANDS: readonly Register[] = [
   registerCollection,
   registerUser,
   registerBucket,
+  registerFiles,
   registerNamespace,
   registerEc,
   registerBench,

@@ -7,6 +7,7 @@ export interface RepairFlags {
   readonly check: string
   readonly garbageThreshold: string
   readonly scrubEvery: string
+  readonly healInterval: string
   readonly politeness: string
   readonly workers: string
   readonly jobLease: string
@@ -18,6 +19,7 @@ export interface RepairSettings {
   readonly checkMs: number
   readonly garbageThreshold: number
   readonly scrubEveryMs: number
+  readonly healEveryMs: number
   readonly politeness: number
   readonly workers: number
   readonly leaseMs: number
@@ -28,6 +30,7 @@ const DELAY_MS = { min: 0, max: 30 * DAY_MS }
 const CHECK_MS = { min: 10, max: 3_600_000 }
 const GARBAGE = { min: 0.01, max: 1 }
 const SCRUB_MS = { min: 1000, max: 3650 * DAY_MS }
+const HEAL_MS = { min: 0, max: DAY_MS }
 const POLITENESS = { min: 0, max: 1000 }
 const LEASE_MS = { min: 100, max: 600_000 }
 export const WORKERS = { min: 0, max: 64 }
@@ -38,6 +41,7 @@ export function addRepairOptions(command: Command): Command {
     .option('--check <time>', 'all volumes are looked at so often', '5s')
     .option('--garbage-threshold <share>', 'a volume with more garbage is vacuumed', '0.3')
     .option('--scrub-every <time>', 'every copy is read and checked so often', '14d')
+    .option('--heal-interval <time>', 'objects are looked after so often; off: when asked', '30s')
     .option('--politeness <factor>', 'chores rest so many times as long as they work', '4')
     .option('--workers <count>', 'jobs done at once in this process; 0 leaves them to others', '2')
     .option('--job-lease <time>', 'a worker may be silent so long before it loses its job', '10s')
@@ -51,8 +55,13 @@ export function readRepairSettings(flags: RepairFlags): RepairSettings {
     checkMs: readDurationMs('--check', flags.check, CHECK_MS),
     garbageThreshold: readNumber('--garbage-threshold', flags.garbageThreshold, GARBAGE),
     scrubEveryMs: readDurationMs('--scrub-every', flags.scrubEvery, SCRUB_MS),
+    healEveryMs: readInterval(flags.healInterval),
     politeness: readNumber('--politeness', flags.politeness, POLITENESS),
     workers: readCount('--workers', flags.workers, WORKERS),
     leaseMs: readDurationMs('--job-lease', flags.jobLease, LEASE_MS),
   }
+}
+
+function readInterval(text: string): number {
+  return text === 'off' || text === '0' ? 0 : readDurationMs('--heal-interval', text, HEAL_MS)
 }

@@ -28,6 +28,7 @@ import type {
   PutObjectRequest,
   PutPartRequest,
   RemoveEventsRequest,
+  SearchObjectsRequest,
   UploadPage,
   UploadRef,
   VersionPage,
@@ -71,6 +72,7 @@ import {
   listUploadsToWire,
   listVersionsToWire,
   objectPageFromWire,
+  searchObjectsToWire,
   uploadPageFromWire,
   versionPageFromWire,
   type WireBuckets,
@@ -246,6 +248,14 @@ export class RemoteNamespace implements NamespaceApi, AsyncDisposable {
     const wire = listObjectsToWire(request)
     return this.#within(request.bucket, async () =>
       joinObjectPages(await this.#channels.gather('ListObjects', wire, convert, { signal })),
+    )
+  }
+
+  searchObjects(request: SearchObjectsRequest, signal: AbortSignal): Promise<ObjectPage> {
+    const convert = (wire: WireObjectPage) => [objectPageFromWire(wire)]
+    const wire = searchObjectsToWire(request)
+    return this.#within(request.bucket, async () =>
+      joinObjectPages(await this.#channels.gather('SearchObjects', wire, convert, { signal })),
     )
   }
 

@@ -6,6 +6,7 @@ import { EcRepair } from './ec-repair.ts'
 import { EcVacuum } from './ec-vacuum.ts'
 import { createEvacuate } from './evacuate.ts'
 import { Expire } from './expire.ts'
+import { createHeal } from './heal-pass.ts'
 import type { CreateJob } from './job.ts'
 import { Move } from './move.ts'
 import { createRebalance } from './rebalance.ts'
@@ -28,6 +29,7 @@ const KINDS: Readonly<Record<JobKind, CreateJob>> = {
   'ec-balance': (context) => new EcBalance(context),
   'ec-vacuum': (context) => new EcVacuum(context),
   'ec-decode': (context) => new EcDecode(context),
+  heal: createHeal,
 }
 
 /** @throws {StoreError} REQUEST_INVALID: the target lacks what the kind needs. */

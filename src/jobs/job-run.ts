@@ -99,13 +99,14 @@ export class JobRun {
   }
 
   #context(): JobContext {
-    const { jobs, connect, clock, logger, onPhase } = this.#parts
+    const { jobs, connect, objects, clock, logger, onPhase } = this.#parts
     const lease = this.#lease
     const { id, kind } = lease.job
     return {
       lease,
       jobs,
       connect,
+      objects,
       clock,
       logger,
       reached: async (phase) => {
@@ -176,12 +177,13 @@ export class JobRun {
   /** If the master cannot be told, the lease runs out, and the job is taken up where it is. */
   async #tellEnd(end: Pick<JobEnd, 'outcome' | 'error'>): Promise<void> {
     const { clock, jobs, logger } = this.#parts
-    const summary = this.#job?.summary ?? ''
+    const { counts, summary = '' } = this.#job ?? {}
+    const what = { ...end, summary, ...(counts !== undefined && { counts }) }
     for (let tries = 1; tries <= END_TRIES && this.#remainingMs() > 0; tries++) {
       using deadline = deadlineOf(clock, END_DEADLINE_MS)
       const { signal } = deadline
       try {
-        return await jobs.endJob({ ...this.#state(), ...end, summary }, signal)
+        return await jobs.endJob({ ...this.#state(), ...what }, signal)
       } catch (error) {
         logger.warn('job.end_not_told', { jobId: this.#lease.job.id, error })
         if (isStoreError(error, 'JOB_LEASE_LOST')) return

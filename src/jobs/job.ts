@@ -1,7 +1,8 @@
-import type { JobKind, JobLease, JobProgress, JobsApi } from '../net/jobs-api.ts'
+import type { JobCounts, JobKind, JobLease, JobProgress, JobsApi } from '../net/jobs-api.ts'
 import type { ConnectVolume } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
+import type { ObjectAccess } from './heal-files.ts'
 
 /**
  * The moments between which something lasting happens, in the order in which a job passes them; a
@@ -76,6 +77,7 @@ export const JOB_PHASES = {
     'removed',
     'thawed',
   ],
+  heal: ['planned', 'undone', 'completed', 'repaired', 'rebuilt', 'forgotten', 'verified'],
 } as const satisfies Readonly<Record<JobKind, readonly string[]>>
 
 export type JobPhase<Kind extends JobKind = JobKind> = (typeof JOB_PHASES)[Kind][number]
@@ -105,6 +107,9 @@ export interface Job {
   /** For people, once it is done: what was done. */
   readonly summary: string
 
+  /** The same in numbers; undefined: it counts nothing. */
+  readonly counts?: JobCounts | undefined
+
   /** The last step kept to the lease's politeness by itself: no further rest is due for it. */
   readonly isPaced: boolean
 }
@@ -114,6 +119,8 @@ export interface JobContext {
   readonly lease: JobLease
   readonly jobs: JobsApi
   readonly connect: ConnectVolume
+  /** Objects and their bytes; undefined: this worker cannot heal them. */
+  readonly objects?: ObjectAccess | undefined
   readonly clock: Clock
   readonly logger: Logger
   /**

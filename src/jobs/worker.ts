@@ -6,12 +6,15 @@ import { onAbort } from '../runtime/abort.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Random } from '../runtime/random.ts'
+import type { ObjectAccess } from './heal-files.ts'
 import type { CreateJob, JobPhase } from './job.ts'
 import { JobRun } from './job-run.ts'
 
 export interface WorkerParts {
   readonly jobs: JobsApi
   readonly connect: ConnectVolume
+  /** Undefined: jobs of the kind `heal` fail. */
+  readonly objects?: ObjectAccess | undefined
   readonly clock: Clock
   readonly random: Random
   readonly logger: Logger

@@ -5,6 +5,7 @@ import type { VolumeCopyFacts, VolumeFacts } from '../net/jobs-api.ts'
 import type { VolumeReport } from '../net/master-api.ts'
 import type { QueueRequest } from './job-record.ts'
 import { unmetPlacement } from './placement.ts'
+import { isShardVolume } from './shard-volumes.ts'
 
 export interface AssessOptions {
   /** By the wall clock: what volumes say of their last change is, too. */
@@ -45,6 +46,7 @@ export interface VolumeAssessment {
 export const RISK = {
   lastCopy: 1000,
   fewCopies: 800,
+  heal: 600,
   dirty: 500,
   differs: 450,
   damagedDisk: 400,
@@ -93,7 +95,9 @@ export function assess(facts: VolumeFacts, options: AssessOptions): VolumeAssess
     missingCount: facts.isDeleted ? 0 : Math.max(0, wanted - good.length),
     needsCopy: !facts.isDeleted && needsCopy(copies, false),
     away: away.map(({ location }) => location.url),
-    isUnavailable: !facts.isDeleted && good.length + bad.length === 0 && !isMaybeEmpty,
+    // Its files can be read without it: it is their shards that are to be made anew.
+    isUnavailable:
+      !facts.isDeleted && good.length + bad.length === 0 && !isMaybeEmpty && !isShardVolume(facts),
     liveNeedles,
     datBytes: Math.max(0, ...reports.map((report) => report.datBytes)),
     dirtyCount: facts.dirtyCount,

@@ -45,6 +45,8 @@ export interface RepairConfig {
   readonly garbageThreshold: number
   /** Every copy is read and checked in this time. */
   readonly scrubEveryMs: number
+  /** Objects are looked after this often, if there is anything to do; 0: when somebody asks. */
+  readonly healEveryMs: number
   /** Rest for each unit of work, of jobs that nobody waits for. */
   readonly politeness: number
   /** A worker that is silent for so long has lost its job. */
@@ -226,6 +228,7 @@ function readRepair(raw: NonNullable<RawMasterConfig['repair']>): RepairConfig {
     massShare: share('massShare', 0.2),
     garbageThreshold: share('garbageThreshold', 0.3),
     scrubEveryMs: ms('scrubEveryMs', 14 * DAY_MS, [1000, 3650 * DAY_MS]),
+    healEveryMs: ms('healEveryMs', 30_000, [0, DAY_MS]),
     politeness: decimal('repair.politeness', raw.politeness, 4, [0, 1000]),
     leaseMs: ms('leaseMs', 10_000, [100, 3_600_000]),
     rebalanceSpread: share('rebalanceSpread', 0.1),

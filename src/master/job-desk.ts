@@ -2,6 +2,7 @@ import type { NeedleId, VolumeId } from '../base/ids.ts'
 import type { ReplicaPlacement } from '../base/replica-placement.ts'
 import { quote, StoreError } from '../base/store-error.ts'
 import type { Coordinator } from '../metadata/coordinator.ts'
+import type { HealPlan } from '../net/heal-facts.ts'
 import type {
   ChooseTargetRequest,
   ClusterHealth,
@@ -37,8 +38,10 @@ import { RISK_BELOW } from './assess.ts'
 import { checkLeader } from './check-leader.ts'
 import type { DirtyNeedles } from './dirty-needles.ts'
 import { durabilityReport } from './durability-report.ts'
+import type { HealDesk } from './heal-desk.ts'
 import type { Health } from './health.ts'
 import type { Incidents } from './incidents.ts'
+import { leaseMsOf } from './job-leases.ts'
 import type { JobQueue } from './job-queue.ts'
 import type { JobRequests } from './job-requests.ts'
 import type { Membership } from './membership.ts'
@@ -64,6 +67,7 @@ export interface JobDeskParts {
   readonly incidents: Incidents
   readonly rate: RepairRate
   readonly health: Health
+  readonly heal: HealDesk
   readonly workers: WorkersSeen
   readonly clock: Clock
   readonly logger: Logger
@@ -110,11 +114,13 @@ export class JobDesk implements JobsApi {
 
   async runJob(request: JobRequest, signal: AbortSignal): Promise<JobView> {
     this.#checkLeader()
-    const { requests, queue, membership } = this.#parts
+    const { heal, requests, queue, membership } = this.#parts
     const checked = requests.check(request)
     const { kind, target } = checked
     // First: what is put on the server from now on would have to be moved away again.
     if (kind === 'evacuate') await membership.setDraining(target.node ?? '', true, signal)
+    // So that all of it is made anew without waiting for the server.
+    if (kind === 'heal' && target.node !== undefined) heal.giveUp(target.node)
     if (kind === 'set-replication') await requests.settle(target, signal)
     this.#checkLeader()
     return await queue.add(checked, signal)
@@ -147,12 +153,16 @@ export class JobDesk implements JobsApi {
     if (warmUp.isWarming) return undefined
     const taken = await queue.take(request, signal)
     if (taken === undefined) return undefined
-    const { job } = taken
+    const { job, token } = taken
     const isRepair = job.kind === 'replica-repair' || job.kind === 'ec-repair'
-    const isUrgent = isRepair && job.risk >= RISK_BELOW
+    const isUrgent = (isRepair || job.kind === 'heal') && job.risk >= RISK_BELOW
+    // A pass of the healer begins where the last one ended.
+    const isFirst = job.kind === 'heal' && taken.cursor === ''
     return {
-      ...taken,
-      validMs: this.#options.leaseMs,
+      job,
+      token,
+      cursor: isFirst ? this.#parts.heal.cursor : taken.cursor,
+      validMs: leaseMsOf(job.kind, this.#options.leaseMs),
       epoch: coordinator.epoch,
       politeness: isUrgent ? 0 : this.#options.politeness,
     }
@@ -168,8 +178,11 @@ export class JobDesk implements JobsApi {
 
   async endJob(end: JobEnd): Promise<void> {
     this.#checkLeader()
+    const { heal, queue } = this.#parts
+    const job = queue.check(end.jobId, end.token)
     this.#noteBytes(end)
-    await this.#parts.queue.end(end)
+    await queue.end(end)
+    await heal.onEnded(job, end)
   }
 
   async volumeFacts(volumeId: VolumeId): Promise<VolumeFacts> {
@@ -252,14 +265,20 @@ export class JobDesk implements JobsApi {
     if (note.damageCount > 0) logger.error('jobs.damage_found', { ...note })
   }
 
+  async healPlan(request: { readonly jobId: number; readonly token: string }): Promise<HealPlan> {
+    this.#checkReady()
+    const { heal, queue } = this.#parts
+    return heal.plan(queue.check(request.jobId, request.token))
+  }
+
   async forgetVolume(
     request: { readonly jobId: number; readonly token: string; readonly volumeId: VolumeId },
     signal: AbortSignal,
   ): Promise<void> {
     this.#checkReady()
-    const { queue, sets, logger } = this.#parts
+    const { heal, queue, sets, logger } = this.#parts
     const { jobId, token, volumeId } = request
-    queue.check(jobId, token)
+    if (queue.check(jobId, token).kind === 'heal') heal.checkForget(volumeId)
     await sets.forgetVolume(volumeId, signal)
     logger.info('jobs.volume_forgotten', { jobId, volumeId })
   }

@@ -1,4 +1,5 @@
 import type { VolumeId } from '../base/ids.ts'
+import type { JobKind } from '../net/jobs-api.ts'
 
 export interface Lease {
   /** By the monotonic clock. */
@@ -13,6 +14,17 @@ export function volumeLock(volumeId: VolumeId): string {
 
 export function diskLock(directoryId: string): string {
   return `disk ${directoryId}`
+}
+
+/** There is one healer; when it dies, others are to go on within seconds. */
+const HEAL_LEASE_MS = 4000
+
+/** What a heal job holds, whatever it is about. */
+export const HEAL_LOCK = 'heal'
+
+/** How long a worker with such a job may be silent. */
+export function leaseMsOf(kind: JobKind, usualMs: number): number {
+  return kind === 'heal' ? Math.min(usualMs, HEAL_LEASE_MS) : usualMs
 }
 
 /** Which jobs run, until when, and what nobody else may touch meanwhile. In memory only. */

@@ -19,7 +19,7 @@ import type { Logger } from '../runtime/logger.ts'
 import type { Random } from '../runtime/random.ts'
 import { RISK_BELOW } from './assess.ts'
 import { chooseJob } from './job-choice.ts'
-import { JobLeases } from './job-leases.ts'
+import { JobLeases, leaseMsOf } from './job-leases.ts'
 import {
   afterOrder,
   hasEnded,
@@ -27,6 +27,7 @@ import {
   newJob,
   type QueueRequest,
   subjectKey,
+  surplusJobs,
   viewOf,
 } from './job-record.ts'
 import { decodeJob, JOB_PREFIX, type JobRecord } from './job-rows.ts'
@@ -106,7 +107,7 @@ export class JobQueue implements AsyncDisposable {
     this.#saver = new JobSaver({
       ...parts,
       jobOf: (jobId) => this.#jobs.get(jobId) ?? this.#ended.get(jobId),
-      surplus: () => this.#surplusEnded(),
+      surplus: () => surplusJobs(this.#ended, this.#lastId),
       onForgotten: (jobId) => this.#forget(jobId),
     })
   }
@@ -245,7 +246,7 @@ export class JobQueue implements AsyncDisposable {
       this.#saver.saveSoon(job.id)
       throw error
     }
-    lease.validUntilMs = clock.monotonicMs() + this.#leaseMs
+    lease.validUntilMs = clock.monotonicMs() + leaseMsOf(job.kind, this.#leaseMs)
     this.#watchers.onChanged(job.id)
     return { job: viewOf(job), token, cursor: job.cursor }
   }
@@ -259,14 +260,13 @@ export class JobQueue implements AsyncDisposable {
   report(report: JobReport): JobAdvice {
     const job = this.#owned(report.jobId, report.token)
     noteProgress(job, report)
+    const nowMs = this.#parts.clock.monotonicMs()
     const lease = this.#leases.get(job.id)
-    if (lease !== undefined) {
-      lease.validUntilMs = this.#parts.clock.monotonicMs() + this.#leaseMs
-    }
+    if (lease !== undefined) lease.validUntilMs = nowMs + leaseMsOf(job.kind, this.#leaseMs)
     if (this.#saver.sinceSavedMs(job.id) >= SAVE_EVERY_MS) this.#saver.saveSoon(job.id)
     this.#watchers.onChanged(job.id)
     if (job.order === 'pause' || job.order === 'cancel') return job.order
-    return this.#isOvertaken(job, this.#parts.clock.monotonicMs()) ? 'make-way' : 'go-on'
+    return this.#isOvertaken(job, nowMs) ? 'make-way' : 'go-on'
   }
 
   /**
@@ -281,6 +281,7 @@ export class JobQueue implements AsyncDisposable {
     if (end.outcome === 'done') {
       job.error = ''
       job.summary = end.summary
+      job.counts = end.counts
       this.#letGo(job, 'done')
     } else if (end.outcome === 'failed') {
       this.#fail(job, end.error, 'backs off')
@@ -348,7 +349,8 @@ export class JobQueue implements AsyncDisposable {
     // The wall clock may have been set meanwhile: no job waits for longer than it ever would.
     const waitMs = Math.min(BACKOFF_MAX_MS, Math.max(0, job.notBeforeMs - clock.nowMs()))
     if (waitMs > 0) this.#notBefore.set(job.id, clock.monotonicMs() + waitMs)
-    if (job.state === 'running') this.#grant(job, clock.monotonicMs() + this.#leaseMs)
+    const leaseMs = leaseMsOf(job.kind, this.#leaseMs)
+    if (job.state === 'running') this.#grant(job, clock.monotonicMs() + leaseMs)
   }
 
   #grant(job: JobRecord, validUntilMs: number) {
@@ -364,11 +366,23 @@ export class JobQueue implements AsyncDisposable {
     return !this.#parts.locksOf(job).some((lock) => this.#leases.isLocked(lock))
   }
 
-  /** A repair of the same volume is due: what is missing does not wait for a chore. */
-  #isOvertaken({ kind, target: { volumeId } }: JobRecord, nowMs: number): boolean {
+  /**
+   * A repair of the same volume is due: what is missing does not wait for a chore; nor does what
+   * a server held wait for the usual pass of the healer.
+   */
+  #isOvertaken({ kind, target: { node, volumeId } }: JobRecord, nowMs: number): boolean {
+    if (kind === 'heal') return node === undefined && this.#isRecoveryDue(nowMs)
     const isRepair = REPAIR_KINDS.some((each) => each === kind)
     if (isRepair || volumeId === undefined) return false
     return REPAIR_KINDS.some((each) => this.#isRepairDue(each, volumeId, nowMs))
+  }
+
+  #isRecoveryDue(nowMs: number): boolean {
+    for (const { id, kind, state, target } of this.#jobs.values()) {
+      if (kind !== 'heal' || state !== 'waiting' || target.node === undefined) continue
+      if ((this.#notBefore.get(id) ?? nowMs) <= nowMs) return true
+    }
+    return false
   }
 
   #isRepairDue(kind: JobKind, volumeId: VolumeId, nowMs: number): boolean {
@@ -460,14 +474,6 @@ export class JobQueue implements AsyncDisposable {
     const now = this.#jobs.get(job.id)?.state ?? 'running'
     if (now !== 'running') this.#letGo(job, state)
     else this.#saver.saveSoon(job.id)
-  }
-
-  /** Never the newest of all: its number must not be given out again after a restart. */
-  #surplusEnded(): number[] {
-    const surplus = this.#ended.size - LIMITS.endedJobsKept.value
-    if (surplus <= 0) return []
-    const jobIds = [...this.#ended.keys()].filter((jobId) => jobId !== this.#lastId)
-    return jobIds.slice(0, surplus)
   }
 
   #forget(jobId: number): void {

@@ -1,4 +1,5 @@
 import { formatErasureScheme } from '../base/erasure-scheme.ts'
+import { LIMITS } from '../base/limits.ts'
 import { formatReplicaPlacement } from '../base/replica-placement.ts'
 import type { JobRequest, JobState, JobView } from '../net/jobs-api.ts'
 import type { JobRecord } from './job-rows.ts'
@@ -47,6 +48,7 @@ export function newJob(id: number, request: QueueRequest, createdAtMs: number): 
     token: '',
     error: '',
     summary: '',
+    counts: undefined,
   }
 }
 
@@ -67,7 +69,28 @@ export function viewOf(job: JobRecord): JobView {
     failures: _failures,
     token: _token,
     isAsked: _isAsked,
+    counts,
     ...view
   } = job
-  return view
+  return counts === undefined ? view : { ...view, counts }
+}
+
+/** Of the healer, of those that have ended. */
+const HEALS_KEPT = 20
+
+/**
+ * Which of the jobs that have ended, in the order of their end, are to be forgotten. Those of the
+ * healer, which are many, must not push out all others. Never the newest of all: its number must
+ * not be given out again after a restart.
+ */
+export function surplusJobs(ended: ReadonlyMap<number, JobRecord>, lastId: number): number[] {
+  const surplus = ended.size - LIMITS.endedJobsKept.value
+  const heals = [...ended.values()].filter(({ kind }) => kind === 'heal').map(({ id }) => id)
+  const gone = new Set(heals.slice(0, Math.max(0, heals.length - HEALS_KEPT)))
+  for (const jobId of ended.keys()) {
+    if (gone.size >= surplus) break
+    if (jobId !== lastId) gone.add(jobId)
+  }
+  gone.delete(lastId)
+  return [...gone]
 }

@@ -49,6 +49,12 @@ export class JobRequests {
       const { url, dataCenter } = this.#node(target.node, 'node')
       return { kind, target: { node: url }, reason, risk: RISK.evacuate, queue: dataCenter }
     }
+    if (kind === 'heal') {
+      const { node } = target
+      if (node === undefined) return { kind, target: {}, reason, risk: RISK.heal, queue: '' }
+      const checked = { node: this.#node(node, 'node').url }
+      return { kind, target: checked, reason, risk: RISK.fewCopies, queue: '' }
+    }
     if (kind === 'set-replication') {
       const { collection, replication } = this.#placement(target)
       const checked = { collection, replication }

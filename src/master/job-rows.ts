@@ -3,6 +3,7 @@ import { parseVolumeId } from '../base/ids.ts'
 import { formatReplicaPlacement, parseReplicaPlacement } from '../base/replica-placement.ts'
 import {
   JOB_KINDS,
+  type JobCounts,
   type JobKind,
   type JobOrder,
   type JobProgress,
@@ -50,6 +51,7 @@ export interface JobRecord {
   token: string
   error: string
   summary: string
+  counts: JobCounts | undefined
 }
 
 const ROW_VERSION = 1
@@ -111,6 +113,7 @@ export function decodeJob(key: string, row: Uint8Array): JobRecord {
     token: text('token'),
     error: text('error'),
     summary: text('summary'),
+    counts: decodeCounts(key, fields['counts']),
   }
 }
 
@@ -145,6 +148,12 @@ function decodeProgress(key: string, value: unknown): JobProgress {
   if (unit !== 'bytes' && unit !== 'needles' && unit !== 'volumes') throw corruptRow(key)
   const done = numberOf(key, fields, 'done')
   return { phase, done, total: numberOf(key, fields, 'total'), unit }
+}
+
+function decodeCounts(key: string, value: unknown): JobCounts | undefined {
+  if (value === undefined) return undefined
+  const fields = fieldsOf(key, value)
+  return Object.fromEntries(Object.keys(fields).map((name) => [name, numberOf(key, fields, name)]))
 }
 
 export type RowFields = Readonly<Record<string, unknown>>

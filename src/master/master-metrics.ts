@@ -3,6 +3,7 @@ import type { ClusterHealth } from '../net/jobs-api.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import { summarise } from './cluster-report.ts'
 import type { ClusterState } from './cluster-state.ts'
+import type { HealTotals } from './heal-desk.ts'
 
 export interface HeartbeatAge {
   /** Of the volume server. */
@@ -24,6 +25,7 @@ export interface MasterGauges {
   readonly nameDeletesDone: number
   readonly nameDeletesFailed: number
   readonly events: EventCounts
+  readonly heal: HealTotals
   /** As of the last look at all volumes. */
   readonly readHealth: () => ClusterHealth
   readonly readHeartbeatAges: () => readonly HeartbeatAge[]
@@ -51,6 +53,18 @@ const GAUGES: readonly (readonly [
   ['master_events_delivered', 'Events that a webhook took', (g) => g.events.delivered],
   ['master_events_given_up', 'Events that failed for a day', (g) => g.events.givenUp],
   ['master_events_dropped', 'Events for which there was no room', (g) => g.events.dropped],
+  ['heal_passes', 'Passes of the healer that came to their end', (g) => g.heal.passes],
+  ['heal_intents_undone', 'Writes of gateways that went, undone', (g) => g.heal.intentsUndone],
+  ['heal_objects_completed', 'Objects that lacked something', (g) => g.heal.objectsCompleted],
+  ['heal_objects_healed', 'Objects whose shards were made anew', (g) => g.heal.objectsHealed],
+  ['heal_shards_made', 'Shards made anew', (g) => g.heal.shardsMade],
+  ['heal_corrupt_found', 'Shards that were not what was stored', (g) => g.heal.corruptFound],
+  ['heal_files_verified', 'Files whose shards were all read', (g) => g.heal.filesVerified],
+  ['heal_files_rewritten', 'Files stored anew under other ids', (g) => g.heal.filesRewritten],
+  ['heal_copies_repaired', 'Volumes with copies of a lost server', (g) => g.heal.copiesRepaired],
+  ['heal_objects_copied', 'Files in such volumes', (g) => g.heal.objectsCopied],
+  ['heal_volumes_forgotten', 'Volumes of lost shards given up', (g) => g.heal.volumesForgotten],
+  ['heal_failures', 'Objects that could not be healed, each time', (g) => g.heal.failures],
 ]
 
 const STATISTICS = [

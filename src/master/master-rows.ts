@@ -19,6 +19,7 @@ import type { NodeLocation, WritePolicy } from '../net/master-api.ts'
  *     master/collections/{name}    {replication?: "001", writePolicy?: "best-effort",
  *                                   erasure?: "10+4" | "off", createdAtMs}
  *     master/volumes/{id}          see `volume-rows.ts`
+ *     master/heal                  see `heal-desk.ts`
  *     master/dirty/{id}/{needle}   see `dirty-needles.ts`
  */
 export const NODE_PREFIX = 'master/nodes/'

@@ -78,6 +78,9 @@ export type MasterOptions = Omit<
 
 const DELETE_TOKEN_S = 60
 
+/** Gateways that have gone are noticed within so much more than their sessions last. */
+const SESSIONS_CHECK_MS = 1000
+
 /** Removing a volume of 30 GiB takes a file system seconds. */
 const DELETE_VOLUME_MS = 60_000
 
@@ -129,8 +132,11 @@ export class Master implements MasterApi, AsyncDisposable {
     const life = { opening, closing: closing.signal }
     const pieces = await openPieces(parts, config, life, signal)
     const { growth, ahead, membership } = pieces
-    const repairParts = { ...parts, cluster: pieces, membership }
+    const hasObjectsToHeal = (stop: AbortSignal) => hasHealWork(pieces.namespace, stop)
+    const repairParts = { ...parts, cluster: pieces, membership, hasObjectsToHeal }
     const repair = await openRepair(repairParts, config, life, signal)
+    const watching = watchSessions(parts, pieces.namespace, repair, closing.signal)
+    opening.defer(() => watching)
     opening.defer(() => growth.drain())
     const running = ahead.run(closing.signal)
     opening.defer(async () => {
@@ -165,6 +171,7 @@ export class Master implements MasterApi, AsyncDisposable {
       nameDeletesDone: names.deletesDone,
       nameDeletesFailed: names.deletesFailed,
       events: namespace.eventCounts,
+      heal: this.#repair.heal.totals,
       readHealth: this.#repair.lastHealth,
       readHeartbeatAges: this.#repair.heartbeatAges,
       nowMs: this.#parts.clock.nowMs(),
@@ -325,6 +332,27 @@ async function openPieces(
     { deleteDelayMs: DELETE_DELAY_MS },
   )
   return { ...cluster, growth, ahead, deletes, membership, assigner, names, namespace }
+}
+
+/** A few reads: whether a write was given up, or an object lacks something. */
+async function hasHealWork(namespace: NamespaceApi, signal: AbortSignal): Promise<boolean> {
+  const first = { after: '', limit: 1 }
+  if ((await namespace.listDirty(first, signal)).objects.length > 0) return true
+  return (await namespace.listIntents(first, signal)).intents.length > 0
+}
+
+/** What a gateway that has gone leaves behind is seen to at once. */
+async function watchSessions(
+  { clock }: Pick<MasterParts, 'clock'>,
+  { sessions }: Pick<Namespace, 'sessions'>,
+  { heal }: Pick<Repair, 'heal'>,
+  closing: AbortSignal,
+): Promise<void> {
+  sessions.onEnd(() => heal.request('a gateway has gone'))
+  while (!closing.aborted) {
+    sessions.expire()
+    await clock.sleep(SESSIONS_CHECK_MS, closing).catch(() => 'closing')
+  }
 }
 
 function* upNodes(state: ClusterState) {

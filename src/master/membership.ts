@@ -142,6 +142,22 @@ export class Membership {
     if (standings.isDraining(url)) await standings.setDraining(url, false, signal)
   }
 
+  /**
+   * If the server is down, what it held counts as lost from now on, until it is back.
+   *
+   * @throws {StoreError} NODE_NOT_FOUND.
+   */
+  giveUp(url: string): void {
+    const { state, known, standings, logger } = this.#parts
+    if (state.topology.node(url) === undefined && !known.has(url)) {
+      throw new StoreError('NODE_NOT_FOUND', `no volume server ${quote(url)} is known`)
+    }
+    const isDown = (state.topology.node(url)?.state ?? 'down') === 'down'
+    if (!isDown) return
+    logger.warn('master.node_given_up', { url })
+    standings.giveUp(url)
+  }
+
   /** Being emptied, a server is given nothing new. Durable when it returns. */
   async setDraining(url: string, isDraining: boolean, signal: AbortSignal): Promise<void> {
     const { state, known, standings } = this.#parts

@@ -12,6 +12,7 @@ import { type BalanceVolume, planNextMove } from './rebalance-plan.ts'
 import type { RepairView } from './repair-view.ts'
 import { ShardMovePlanner } from './shard-moves.ts'
 import { chooseShards } from './shard-placement.ts'
+import { isShardVolume } from './shard-volumes.ts'
 import { isGoodShard, shardBytesOf } from './stripe-figures.ts'
 
 export interface NextMovesParts {
@@ -85,7 +86,8 @@ export class NextMoves {
     const volumes: BalanceVolume[] = []
     for (const facts of all) {
       const { volumeId, replication, members } = facts
-      if (!isWhole(facts) || isBusy(volumeId)) continue
+      // Where the other shards of its files are, nobody here knows: two must not share a server.
+      if (isShardVolume(facts) || !isWhole(facts) || isBusy(volumeId)) continue
       const reports = members.flatMap(({ report }) => report ?? [])
       volumes.push({
         volumeId,

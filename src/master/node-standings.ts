@@ -100,6 +100,11 @@ export class NodeStandings {
     this.#forgotten.add(url)
   }
 
+  /** What a server that is down held counts as lost, until it comes up; forgotten at a restart. */
+  giveUp(url: string): void {
+    if (this.#standings.get(url)?.isUp !== true) this.#forgotten.add(url)
+  }
+
   /** 0: it is up. By the wall clock. */
   downSinceMs(url: string): number {
     const standing = this.#standings.get(url)

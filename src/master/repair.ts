@@ -9,10 +9,11 @@ import type { Random } from '../runtime/random.ts'
 import type { Cluster } from './cluster.ts'
 import type { ErasureConfig, RepairConfig } from './config.ts'
 import { ErasurePolicy } from './erasure-policy.ts'
+import { HealDesk, type HealDeskParts } from './heal-desk.ts'
 import { Health } from './health.ts'
 import { Incidents } from './incidents.ts'
 import { JobDesk, WorkersSeen } from './job-desk.ts'
-import { diskLock, volumeLock } from './job-leases.ts'
+import { diskLock, HEAL_LOCK, volumeLock } from './job-leases.ts'
 import { JobQueue } from './job-queue.ts'
 import { JobRequests } from './job-requests.ts'
 import type { HeartbeatAge } from './master-metrics.ts'
@@ -33,6 +34,8 @@ export interface RepairParts {
   readonly clock: Clock
   readonly random: Random
   readonly logger: Logger
+  /** As `HealDeskParts`. */
+  readonly hasObjectsToHeal: HealDeskParts['hasObjectsToHeal']
 }
 
 export interface RepairOptions {
@@ -47,6 +50,7 @@ export interface RepairOptions {
 /** Everything that keeps volumes whole without being asked. */
 export interface Repair {
   readonly desk: JobDesk
+  readonly heal: Pick<HealDesk, 'request' | 'totals'>
   /** As of the last look at all volumes, for whoever only watches. */
   readonly lastHealth: () => ClusterHealth
   readonly heartbeatAges: () => readonly HeartbeatAge[]
@@ -97,15 +101,19 @@ export async function openRepair(
   const workersSilentMs = () => workers.silentMs
   const health = new Health({ ...shared, rate, memberAlerts, workersSilentMs }, repair)
   const requests = new JobRequests({ view, sets, collections, policy, warmUp, random })
+  const { hasObjectsToHeal } = parts
+  const healParts = { ...shared, store: parts.store, membership, hasObjectsToHeal }
+  const heal = await HealDesk.open(healParts, repair, signal)
   const desk = new JobDesk(
-    { ...shared, requests, sets, dirty, membership, moves, rate, health, workers },
+    { ...shared, heal, requests, sets, dirty, membership, moves, rate, health, workers },
     repair,
   )
-  const scheduler = new Scheduler({ ...shared, moves }, { ...repair, heartbeatMs })
+  const scheduler = new Scheduler({ ...shared, moves, heal }, { ...repair, heartbeatMs })
   const running = scheduler.run(life.closing)
   life.opening.defer(() => running)
   return {
     desk,
+    heal,
     lastHealth: () => health.report(surveyor.latest),
     heartbeatAges: () => heartbeatAges(view, clock.nowMs()),
   }
@@ -118,8 +126,9 @@ function heartbeatAges(view: RepairView, nowMs: number): HeartbeatAge[] {
   }))
 }
 
-/** One job for each volume, and one vacuum for each disk. */
+/** One job for each volume, one vacuum for each disk, and one healer. */
 function locksOf(view: RepairView, { kind, target }: JobRequest): string[] {
+  if (kind === 'heal') return [HEAL_LOCK]
   const { volumeId } = target
   if (volumeId === undefined) return []
   if (kind !== 'vacuum') return [volumeLock(volumeId)]

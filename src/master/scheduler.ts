@@ -7,6 +7,7 @@ import type { Logger } from '../runtime/logger.ts'
 import { mapBounded } from '../runtime/map-bounded.ts'
 import { isBelow, RISK, RISK_BELOW, type VolumeAssessment } from './assess.ts'
 import { isCoded, isWholeStripe } from './assess-stripe.ts'
+import type { HealDesk } from './heal-desk.ts'
 import type { Incidents, Shortfall } from './incidents.ts'
 import { volumeLock } from './job-leases.ts'
 import type { JobQueue } from './job-queue.ts'
@@ -25,6 +26,8 @@ export interface SchedulerParts {
   readonly incidents: Incidents
   readonly scrubs: ScrubLog
   readonly moves: NextMoves
+  /** Undefined: nobody looks after objects. */
+  readonly heal?: Pick<HealDesk, 'turn'> | undefined
   readonly clock: Clock
   readonly logger: Logger
 }
@@ -105,6 +108,7 @@ export class Scheduler {
     const coding = this.#codingVolumes()
     const free = wanted.filter((request) => !isLeftToCoding(request, coding))
     await mapBounded(free, ADDS_AT_ONCE, (request) => this.#offer(request, signal), signal)
+    await this.#parts.heal?.turn(signal)
     this.#turnCount++
   }
 

@@ -50,12 +50,14 @@ import {
   listVersionsFromWire,
   objectPageInPieces,
   partsInPieces,
+  searchObjectsFromWire,
   uploadPageInPieces,
   versionPageInPieces,
   type WireListDropped,
   type WireListObjects,
   type WireListUploads,
   type WireListVersions,
+  type WireSearchObjects,
 } from '../namespace/wire-pages.ts'
 import { bucketToWire, partToWire, uploadToWire, versionToWire } from '../namespace/wire-records.ts'
 import {
@@ -179,6 +181,9 @@ function objectMethods(api: NamespaceApi): Record<string, GrpcMethod> {
     ),
     ListObjects: serverStream('cluster', async function* (wire: WireListObjects, { signal }) {
       yield* objectPageInPieces(await api.listObjects(listObjectsFromWire(wire), signal))
+    }),
+    SearchObjects: serverStream('cluster', async function* (wire: WireSearchObjects, { signal }) {
+      yield* objectPageInPieces(await api.searchObjects(searchObjectsFromWire(wire), signal))
     }),
     ListVersions: serverStream('cluster', async function* (wire: WireListVersions, { signal }) {
       yield* versionPageInPieces(await api.listVersions(listVersionsFromWire(wire), signal))

@@ -1,7 +1,10 @@
 import { StoreError } from '../base/store-error.ts'
 import { isTexts } from './row-bytes.ts'
 
-/** What is set for a bucket as text that only gateways read, and of which `event-rules.ts` one. */
+/**
+ * What is set for a bucket as text that only gateways read; but for `notification`, which is for
+ * `event-rules.ts`, and `search`, for `search-index.ts`.
+ */
 export const BUCKET_DOCUMENTS = [
   'acl',
   'cors',
@@ -12,6 +15,7 @@ export const BUCKET_DOCUMENTS = [
   'ownership',
   'policy',
   'publicAccess',
+  'search',
   'tagging',
 ] as const
 export type BucketDocument = (typeof BUCKET_DOCUMENTS)[number]

@@ -1,6 +1,7 @@
 import type { Bucket, BucketDocument, BucketQuota, Versioning } from './bucket-record.ts'
 import type { EventCause, EventLane, ObjectEvent } from './event-record.ts'
 import type { ObjectVersion, Retention, Tag } from './object-version.ts'
+import type { SearchPattern } from './search-pattern.ts'
 import type { Upload, UploadedPart } from './upload-record.ts'
 import type { WriteIntentsApi } from './write-intents-api.ts'
 
@@ -61,7 +62,10 @@ export interface PutObjectRequest {
    * stay. Where versions are kept no two of them may have the same file.
    */
   readonly sharesWith?: string | undefined
-  /** It has fewer copies or shards than it is to have: see `listDirty`. */
+  /**
+   * It has fewer copies or shards than it is to have: see `listDirty`. So has one that shares files
+   * with a version of which that is known.
+   */
   readonly isDirty?: boolean | undefined
   /** Undefined here and below: nobody hears of the change. */
   readonly cause?: EventCause | undefined
@@ -139,6 +143,18 @@ export interface ObjectPage {
   readonly commonPrefixes: readonly string[]
   /** Undefined: nothing follows. To be given as `after` for the next page. */
   readonly next: string | undefined
+}
+
+/** In a bucket with the document `search`. */
+export interface SearchObjectsRequest {
+  readonly bucket: BucketRef
+  /** Only keys that begin so; empty: all. */
+  readonly prefix: string
+  /** Compared with what is behind the first slash of a key; see `search-pattern.ts`. */
+  readonly pattern: SearchPattern
+  /** Only keys above this one. */
+  readonly after: string
+  readonly limit: number
 }
 
 export interface ListVersionsRequest extends ListObjectsRequest {
@@ -268,7 +284,11 @@ export interface NamespaceApi extends WriteIntentsApi {
   createBucket(request: CreateBucketRequest, signal: AbortSignal): Promise<Bucket>
   findBucket(name: string, signal: AbortSignal): Promise<Bucket | undefined>
   listBuckets(request: ListBucketsRequest, signal: AbortSignal): Promise<readonly Bucket[]>
-  /** @throws {StoreError} REQUEST_INVALID: versioning of a bucket with locks stays enabled. */
+  /**
+   * The document `search`, once set, stays; it takes as long as there are objects until it is.
+   *
+   * @throws {StoreError} REQUEST_INVALID: versioning of a bucket with locks stays enabled.
+   */
   changeBucket(bucket: BucketRef, change: BucketChange, signal: AbortSignal): Promise<Bucket>
   /**
    * Uploads that are open go with it, one after the other: when this fails half-way the bucket is
@@ -305,6 +325,13 @@ export interface NamespaceApi extends WriteIntentsApi {
   changeObject(request: ChangeObjectRequest, signal: AbortSignal): Promise<ObjectVersion>
   listObjects(request: ListObjectsRequest, signal: AbortSignal): Promise<ObjectPage>
   listVersions(request: ListVersionsRequest, signal: AbortSignal): Promise<VersionPage>
+  /**
+   * Objects with a name like the pattern, in the order of their keys. A page may have fewer than
+   * `limit`, even none, and still say what follows: each looks at a bounded number of rows.
+   *
+   * @throws {StoreError} REQUEST_INVALID: the pattern, or the bucket is not searched.
+   */
+  searchObjects(request: SearchObjectsRequest, signal: AbortSignal): Promise<ObjectPage>
 
   /** To create it again changes nothing. */
   createUpload(request: CreateUploadRequest, signal: AbortSignal): Promise<Upload>

@@ -39,6 +39,7 @@ import type {
   PutObjectRequest,
   PutPartRequest,
   RemoveEventsRequest,
+  SearchObjectsRequest,
   UploadPage,
   UploadRef,
   VersionPage,
@@ -49,6 +50,7 @@ import type { ObjectVersion } from './object-version.ts'
 import { RowCache } from './row-cache.ts'
 import { type Plan, RowChanges, RowCommits } from './row-changes.ts'
 import { objectKey, parseObjectKey } from './row-keys.ts'
+import { checkSearch, SEARCH_BUILDING, SEARCH_READY, SearchIndex } from './search-index.ts'
 import type { Upload, UploadedPart } from './upload-record.ts'
 import { UploadRows, versionOf } from './uploads.ts'
 import { type CheckRoom, UsageCounter } from './usage-counter.ts'
@@ -96,6 +98,7 @@ export class Namespace implements NamespaceApi {
   readonly #rows: ObjectRows
   readonly #uploads: UploadRows
   readonly #listings: Listings
+  readonly #search: SearchIndex
   readonly #usage: UsageCounter
   readonly #events: EventQueue
   readonly #sessions: GatewaySessions
@@ -121,14 +124,16 @@ export class Namespace implements NamespaceApi {
     this.#rows = new ObjectRows(parts.store)
     this.#uploads = new UploadRows(parts.store)
     this.#listings = new Listings(parts.store, this.#rows)
+    this.#search = new SearchIndex({ store, commits, newChanges })
     this.#usage = new UsageCounter({ store, commits })
     this.#sessions = new GatewaySessions({ clock })
     const { sessions } = this
     this.#intents = new WriteIntents({ store, commits, newChanges, sessions, clock, logger })
   }
 
-  createBucket(request: CreateBucketRequest, signal: AbortSignal): Promise<Bucket> {
-    return this.#buckets.create(request, signal)
+  async createBucket(request: CreateBucketRequest, signal: AbortSignal): Promise<Bucket> {
+    checkSearch(request.documents.search)
+    return await this.#buckets.create(request, signal)
   }
 
   findBucket(name: string, _signal: AbortSignal): Promise<Bucket | undefined> {
@@ -139,8 +144,15 @@ export class Namespace implements NamespaceApi {
     return this.#buckets.list(request, signal)
   }
 
-  changeBucket(bucket: BucketRef, change: BucketChange, signal: AbortSignal): Promise<Bucket> {
-    return this.#buckets.change(bucket, change, signal)
+  async changeBucket(
+    bucket: BucketRef,
+    change: BucketChange,
+    signal: AbortSignal,
+  ): Promise<Bucket> {
+    const { search } = change.documents ?? {}
+    checkSearch(search)
+    if (search !== undefined) await this.#openSearch(bucket, signal)
+    return await this.#buckets.change(bucket, change, signal)
   }
 
   async deleteBucket(bucket: BucketRef, signal: AbortSignal): Promise<void> {
@@ -208,6 +220,10 @@ export class Namespace implements NamespaceApi {
   async listObjects(request: ListObjectsRequest, signal: AbortSignal): Promise<ObjectPage> {
     await this.#buckets.get(request.bucket)
     return await this.#listings.objects(request, signal)
+  }
+
+  async searchObjects(request: SearchObjectsRequest, signal: AbortSignal): Promise<ObjectPage> {
+    return await this.#search.search(await this.#buckets.get(request.bucket), request, signal)
   }
 
   async listVersions(request: ListVersionsRequest, signal: AbortSignal): Promise<VersionPage> {
@@ -399,7 +415,9 @@ export class Namespace implements NamespaceApi {
       const nowMs = this.#clock.nowMs()
       const parts = { store: this.#store, rows: this.#rows, bucket, key, nowMs, changes }
       const made = await plan(new ObjectChanges(parts), changes)
-      if (told === undefined || made.changes === undefined) return made
+      if (made.changes === undefined) return made
+      this.#search.note(made.changes, bucket, key)
+      if (told === undefined) return made
       const facts = told.factsOf(made.result)
       await this.#events.tell(made.changes, bucket, told.cause, facts, signal)
       return made
@@ -418,6 +436,14 @@ export class Namespace implements NamespaceApi {
     this.#usage.add(bucketId, changes.usage)
     for (const lane of changes.eventLanes) this.#events.added(lane)
     return result
+  }
+
+  /** From the first change on, whatever happens to objects happens to the rows of names, too. */
+  async #openSearch(ref: BucketRef, signal: AbortSignal): Promise<void> {
+    const { documents } = await this.#buckets.get(ref)
+    if (documents.search === SEARCH_READY) return
+    const begun = { documents: { search: SEARCH_BUILDING } }
+    await this.#search.build(await this.#buckets.change(ref, begun, signal), signal)
   }
 
   /** It never had versions: all it has are the rows of `objects`. */

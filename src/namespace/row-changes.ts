@@ -49,6 +49,18 @@ export class RowChanges {
     this.put(ownerKey(id), encodeOwner(owner))
   }
 
+  /** Whether there was a row, and whether there is one after the change. */
+  fateOf(key: string): { readonly before: boolean; readonly after: boolean } {
+    const isPut = this.#puts.has(key)
+    if (!isPut && !this.#deletes.has(key)) return { before: false, after: false }
+    const condition = this.#conditions.find((found) => found.key === key)
+    // A row that nobody looked at may be there or not: of both what the change is made for.
+    return {
+      before: condition === undefined ? !isPut : condition.value !== undefined,
+      after: isPut,
+    }
+  }
+
   /** What the bucket has more by the change; less, when negative. */
   count(bytes: number, objects: number): void {
     this.#usage.bytes += bytes

@@ -14,6 +14,7 @@ import { quote, StoreError } from '../base/store-error.ts'
  *     parts/{bucket}/{upload}/{number}            a part of one
  *     events/{target}/{bucket}/{id}               an event to be delivered: `event-record.ts`
  *     intents/{version}                           files that are about to be stored
+ *     search/{bucket}/{gram}\0{key}               a name with it: `search-rows.ts`
  *     dirty/{bucket}/{key}                        a version that lacks copies or shards
  *
  * Files that lost their name have rows of `NamedFiles`: an intent, and one of `name-files` until

@@ -9,12 +9,14 @@ import type {
   ListUploadsRequest,
   ListVersionsRequest,
   ObjectPage,
+  SearchObjectsRequest,
   UploadPage,
   VersionPage,
 } from './namespace-api.ts'
 import { parseObjectKey } from './row-keys.ts'
+import { SEARCH_KINDS } from './search-pattern.ts'
 import type { Upload, UploadedPart } from './upload-record.ts'
-import { flagOf, maybe, pageLimit, pageText, wholeNumber } from './wire-checks.ts'
+import { flagOf, maybe, oneOf, pageLimit, pageText, wholeNumber } from './wire-checks.ts'
 import { bucketRefFromWire, bucketRefToWire, type WireInBucket } from './wire-namespace.ts'
 import {
   bucketToWire,
@@ -37,6 +39,14 @@ import {
 export interface WireListObjects extends WireInBucket {
   readonly prefix: string
   readonly delimiter: string
+  readonly after: string
+  readonly limit: number
+}
+
+export interface WireSearchObjects extends WireInBucket {
+  readonly prefix: string
+  readonly kind: string
+  readonly pattern: string
   readonly after: string
   readonly limit: number
 }
@@ -114,6 +124,23 @@ export function listObjectsFromWire(wire: WireListObjects): ListObjectsRequest {
     bucket: bucketRefFromWire(wire.bucket),
     prefix: pageText(wire.prefix),
     delimiter: pageText(wire.delimiter),
+    after: pageText(wire.after),
+    limit: pageLimit(wire.limit),
+  }
+}
+
+export function searchObjectsToWire(request: SearchObjectsRequest): WireSearchObjects {
+  const { after, bucket, limit, pattern, prefix } = request
+  const { kind, text } = pattern
+  return { bucket: bucketRefToWire(bucket), prefix, kind, pattern: text, after, limit }
+}
+
+/** @throws {StoreError} REQUEST_INVALID, NAME_INVALID. */
+export function searchObjectsFromWire(wire: WireSearchObjects): SearchObjectsRequest {
+  return {
+    bucket: bucketRefFromWire(wire.bucket),
+    prefix: pageText(wire.prefix),
+    pattern: { kind: oneOf(wire.kind, SEARCH_KINDS, 'a kind of pattern'), text: wire.pattern },
     after: pageText(wire.after),
     limit: pageLimit(wire.limit),
   }

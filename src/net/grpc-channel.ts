@@ -2,6 +2,7 @@ import {
   Client,
   type ClientDuplexStream,
   type ClientReadableStream,
+  type ClientWritableStream,
   Metadata,
   type MethodDefinition,
   type ServiceDefinition,
@@ -26,6 +27,8 @@ export interface GrpcChannelOptions {
   readonly timeoutMs: number
   readonly secret?: Buffer | undefined
   readonly tls?: TlsKeys | undefined
+  /** More metadata for a call of `path`: who calls, for services that ask for it. */
+  readonly proof?: ((path: string) => readonly [name: string, value: string]) | undefined
 }
 
 type Method = MethodDefinition<object, object>
@@ -41,6 +44,7 @@ export class GrpcChannel implements AsyncDisposable {
   readonly #auth: ClusterAuth | undefined
   readonly #service: ServiceDefinition
   readonly #timeoutMs: number
+  readonly #proof: GrpcChannelOptions['proof']
   #isClosed = false
 
   /** @throws {StoreError} CONFIG_INVALID: `tls` cannot be used. */
@@ -53,6 +57,7 @@ export class GrpcChannel implements AsyncDisposable {
     this.#auth = options.secret && new ClusterAuth(parts, options.secret)
     this.#service = options.service
     this.#timeoutMs = options.timeoutMs
+    this.#proof = options.proof
     this.#client = new Client(options.address, channelCredentials(options.tls), {
       'grpc.max_receive_message_length': LIMITS.grpcMessageMax.value,
       'grpc.max_send_message_length': LIMITS.grpcMessageMax.value,
@@ -121,6 +126,62 @@ export class GrpcChannel implements AsyncDisposable {
       this.#metadata(method),
     )
     yield* this.#answers<Answer>(call, signal)
+  }
+
+  /**
+   * Sends `requests` as the peer takes them, and hears once what became of all of them. Without a
+   * time limit; if the peer answers before the last one, the others stay unsent.
+   *
+   * @throws {StoreError} As `unary`. Otherwise what `requests` threw, and the call is given up.
+   */
+  async clientStream<Answer extends object>(
+    name: string,
+    requests: AsyncIterable<object>,
+    signal: AbortSignal,
+  ): Promise<Answer> {
+    const method = this.#method(name)
+    if (signal.aborted) throw cancelledError(signal, 'before calling')
+    const sending = new AbortController()
+    using _aborting = onAbort(signal, () => sending.abort(signal.reason))
+    const { answer, call } = this.#startClientStream<Answer>(method)
+    // Whoever comes to it gets the error; until then it only ends the sending.
+    answer.then(
+      () => sending.abort(),
+      () => sending.abort(),
+    )
+    try {
+      await writeAll(call, requests, sending.signal)
+      call.end()
+    } catch (error) {
+      // The answer was there first: the call is over, and says how.
+      if (!sending.signal.aborted || signal.aborted) {
+        call.cancel()
+        await answer.catch(() => undefined)
+        throw signal.aborted ? cancelledError(signal, 'while sending') : error
+      }
+    }
+    using _waiting = onAbort(signal, () => call.cancel())
+    try {
+      return await answer
+    } catch (error) {
+      throw this.#errorOf(error, signal)
+    }
+  }
+
+  #startClientStream<Answer extends object>(method: Method) {
+    let call: ClientWritableStream<object> | undefined
+    const answer = new Promise<Answer>((resolve, reject) => {
+      call = this.#client.makeClientStreamRequest(
+        method.path,
+        method.requestSerialize,
+        method.responseDeserialize,
+        this.#metadata(method),
+        (error, value) => (error === null ? resolve(value as Answer) : reject(error)),
+      )
+      call.on('error', () => {}) // The callback reports it.
+    })
+    assert(call !== undefined, 'the call was started')
+    return { answer, call }
   }
 
   /** Sends `requests` as the peer takes them; when the answers end, nobody asks for more. */
@@ -207,6 +268,7 @@ export class GrpcChannel implements AsyncDisposable {
     if (this.#auth !== undefined) {
       metadata.set(CLUSTER_AUTH_HEADER, this.#auth.signGrpc(method.path))
     }
+    if (this.#proof !== undefined) metadata.set(...this.#proof(method.path))
     return metadata
   }
 

@@ -1,6 +1,7 @@
 import {
   Server,
   type ServerDuplexStream,
+  type ServerReadableStream,
   type ServerUnaryCall,
   type ServerWritableStream,
   type ServiceDefinition,
@@ -20,6 +21,7 @@ import { CLUSTER_AUTH_HEADER, ClusterAuth } from './cluster-auth.ts'
 import { toServiceError } from './error-maps.ts'
 import type {
   CallContext,
+  ClientStreamMethod,
   DuplexMethod,
   GrpcMethod,
   GrpcService,
@@ -48,6 +50,8 @@ export interface GrpcServerConfig {
   readonly services: readonly GrpcService[]
   /** `LIMITS.grpcCallsMax` unless given. */
   readonly callsMax?: number | undefined
+  /** Of a message that comes; `LIMITS.grpcMessageMax` unless given. */
+  readonly messageMax?: number | undefined
   /** `LIMITS.grpcCallMs` unless given. */
   readonly callMs?: number | undefined
 }
@@ -87,6 +91,12 @@ export const KEEPALIVE_TIMEOUT_MS = 10_000
 interface StreamCall {
   emit(event: 'error', error: Error): boolean
   readonly cancelled: boolean
+}
+
+/** A call with a stream in it, and how it is told that it has failed. */
+interface StreamEnd {
+  readonly call: Pick<StreamCall, 'cancelled'> & IncomingCall
+  readonly fail: (error: unknown) => void
 }
 
 /**
@@ -195,7 +205,7 @@ function buildServer(parts: GrpcServerParts, config: GrpcServerConfig): Built {
   const callsMax = config.callsMax ?? LIMITS.grpcCallsMax.value
   // Channelz stays on: without it `forceShutdown` does not know the connections, and cuts none.
   const server = new Server({
-    'grpc.max_receive_message_length': LIMITS.grpcMessageMax.value,
+    'grpc.max_receive_message_length': config.messageMax ?? LIMITS.grpcMessageMax.value,
     'grpc.max_send_message_length': LIMITS.grpcMessageMax.value,
     'grpc.max_concurrent_streams': callsMax,
     'grpc.keepalive_time_ms': KEEPALIVE_MS,
@@ -290,6 +300,7 @@ class Calls {
   handlerOf(path: string, method: GrpcMethod): Handler {
     if (method.kind === 'unary') return this.#unary(path, method)
     if (method.kind === 'server-stream') return this.#serverStream(path, method)
+    if (method.kind === 'client-stream') return this.#clientStream(path, method)
     return this.#duplex(path, method)
   }
 
@@ -315,7 +326,7 @@ class Calls {
 
   #serverStream(path: string, method: ServerStreamMethod): Handler {
     return (call: ServerWritableStream<object, object>) => {
-      void this.#runStream(path, method.policy, call, async (running) => {
+      void this.#runStream(path, method.policy, streamEnd(call), async (running) => {
         using _ending = method.isEndless ? running.abortWith(this.#closing.signal) : undefined
         await writeAll(call, method.run(call.request, running), running.signal)
         call.end()
@@ -323,9 +334,22 @@ class Calls {
     }
   }
 
+  #clientStream(path: string, method: ClientStreamMethod): Handler {
+    return (call: ServerReadableStream<object, object>, callback: sendUnaryData<object>) => {
+      const fail = (error: unknown) => {
+        call.on('error', () => {}) // What the client still sends meets a call that is over.
+        callback(toServiceError(error))
+      }
+      void this.#runStream(path, method.policy, { call, fail }, async (running) => {
+        const requests = messageStream<object>(call, running.signal)
+        callback(null, await method.run(requests, running))
+      })
+    }
+  }
+
   #duplex(path: string, method: DuplexMethod | RawDuplexMethod): Handler {
     return (call: ServerDuplexStream<object, object>) => {
-      void this.#runStream(path, method.policy, call, async (running) => {
+      void this.#runStream(path, method.policy, streamEnd(call), async (running) => {
         if (method.kind === 'raw-duplex') return await method.run(call, running)
         using _ending = method.isEndless ? running.abortWith(this.#closing.signal) : undefined
         const requests = messageStream<object>(call, running.signal)
@@ -338,7 +362,7 @@ class Calls {
   async #runStream(
     path: string,
     policy: MethodPolicy,
-    call: StreamCall & IncomingCall,
+    { call, fail }: StreamEnd,
     run: (running: RunningCall) => Promise<void>,
   ): Promise<void> {
     try {
@@ -352,7 +376,7 @@ class Calls {
       // Whoever cancelled does not listen any more; an error would only meet a destroyed stream.
       if (call.cancelled) return
       this.#logUnknown(path, error)
-      call.emit('error', toServiceError(error))
+      fail(error)
     }
   }
 
@@ -366,6 +390,8 @@ class Calls {
       closing: this.#closing.signal,
       lifetime: this.#lifetime.signal,
       isCluster: this.#isCluster(path, policy, call),
+      path,
+      header: (name) => textIn(call.metadata.get(name)),
       onDone: () => this.#forget(running),
     })
     this.#running.add(running)
@@ -383,9 +409,9 @@ class Calls {
   /** @throws {StoreError} UNAUTHENTICATED: a `cluster` method, and the caller shows no secret. */
   #isCluster(path: string, policy: MethodPolicy, call: IncomingCall): boolean {
     const [value] = call.metadata.get(CLUSTER_AUTH_HEADER)
-    if (value === undefined && policy === 'public') return false
+    if (value === undefined && policy !== 'cluster') return false
     if (this.#auth === undefined) {
-      if (policy === 'public') return false
+      if (policy !== 'cluster') return false
       throw new StoreError('UNAUTHENTICATED', `${path} needs a cluster secret; there is none here`)
     }
     try {
@@ -402,6 +428,14 @@ class Calls {
   }
 }
 
+function textIn([value]: readonly (string | Buffer)[]): string | undefined {
+  return typeof value === 'string' ? value : undefined
+}
+
+function streamEnd(call: StreamCall & IncomingCall): StreamEnd {
+  return { call, fail: (error) => call.emit('error', toServiceError(error)) }
+}
+
 interface IncomingCall {
   readonly metadata: { get(key: string): readonly (string | Buffer)[] }
   getPeer(): string
@@ -412,6 +446,8 @@ class RunningCall implements CallContext, Disposable {
   readonly closing: AbortSignal
   readonly lifetime: AbortSignal
   readonly isCluster: boolean
+  readonly path: string
+  readonly header: CallContext['header']
   readonly #controller = new AbortController()
   readonly #onDone: () => void
   #timer: Disposable | undefined
@@ -420,6 +456,8 @@ class RunningCall implements CallContext, Disposable {
     this.closing = options.closing
     this.lifetime = options.lifetime
     this.isCluster = options.isCluster
+    this.path = options.path
+    this.header = options.header
     this.#onDone = options.onDone
   }
 

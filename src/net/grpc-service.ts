@@ -1,7 +1,10 @@
 import type { ServerDuplexStream, ServiceDefinition } from '@grpc/grpc-js'
 
-/** `cluster`: only for callers that know the cluster secret. */
-export type MethodPolicy = 'public' | 'cluster'
+/**
+ * `cluster`: only for callers that know the cluster secret. `user`: the service itself asks for the
+ * access key of a user.
+ */
+export type MethodPolicy = 'public' | 'cluster' | 'user'
 
 /** What a method knows about the call beside its message. */
 export interface CallContext {
@@ -17,6 +20,10 @@ export interface CallContext {
   readonly lifetime: AbortSignal
   /** The caller knows the cluster secret. */
   readonly isCluster: boolean
+  /** Like `/hayloft.v1.Master/Grow`. */
+  readonly path: string
+  /** Metadata of the call, the first of a name; undefined: there is none, or it is no text. */
+  readonly header: (name: string) => string | undefined
 }
 
 export interface UnaryMethod {
@@ -35,6 +42,17 @@ export interface ServerStreamMethod {
   readonly run: (request: object, call: CallContext) => AsyncIterable<object>
 }
 
+export interface ClientStreamMethod {
+  readonly kind: 'client-stream'
+  readonly policy: MethodPolicy
+  /**
+   * What it does not read is of no interest: it may answer, or fail, before the last request. When
+   * the client resets the stream, the requests may end before the signal aborts: what must be whole
+   * has to say so in a request.
+   */
+  readonly run: (requests: AsyncIterable<object>, call: CallContext) => Promise<object>
+}
+
 export interface DuplexMethod {
   readonly kind: 'duplex'
   readonly policy: MethodPolicy
@@ -49,7 +67,12 @@ export interface RawDuplexMethod {
   readonly run: (stream: ServerDuplexStream<object, object>, call: CallContext) => Promise<void>
 }
 
-export type GrpcMethod = UnaryMethod | ServerStreamMethod | DuplexMethod | RawDuplexMethod
+export type GrpcMethod =
+  | UnaryMethod
+  | ServerStreamMethod
+  | ClientStreamMethod
+  | DuplexMethod
+  | RawDuplexMethod
 
 export interface GrpcService {
   /** With its package. */
@@ -81,6 +104,13 @@ export function serverStream<Request extends object>(
 ): ServerStreamMethod {
   const general = run as ServerStreamMethod['run']
   return { kind: 'server-stream', policy, isEndless: false, run: general }
+}
+
+export function clientStream<Request extends object>(
+  policy: MethodPolicy,
+  run: (requests: AsyncIterable<Request>, call: CallContext) => Promise<object>,
+): ClientStreamMethod {
+  return { kind: 'client-stream', policy, run: run as ClientStreamMethod['run'] }
 }
 
 export async function* mapStream<Source, Result>(

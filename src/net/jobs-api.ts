@@ -2,6 +2,7 @@ import type { ErasureScheme } from '../base/erasure-scheme.ts'
 import type { NeedleId, VolumeId } from '../base/ids.ts'
 import type { ReplicaPlacement } from '../base/replica-placement.ts'
 import type { Ttl } from '../base/ttl.ts'
+import type { HealPlan } from './heal-facts.ts'
 import type { DirtyKind, NodeLocation, VolumeReport, WritePolicy } from './master-api.ts'
 import type {
   ChooseShardsRequest,
@@ -27,6 +28,7 @@ export const JOB_KINDS = [
   'ec-balance',
   'ec-vacuum',
   'ec-decode',
+  'heal',
 ] as const
 
 export type JobKind = (typeof JOB_KINDS)[number]
@@ -38,7 +40,10 @@ export type JobState = 'waiting' | 'running' | 'paused' | 'done' | 'failed' | 'c
 export interface JobTarget {
   /** replica-repair, move, vacuum, scrub, expire, and all of erasure coding. */
   readonly volumeId?: VolumeId | undefined
-  /** evacuate: the server to empty. move: where the copy is. */
+  /**
+   * evacuate: the server to empty. move: where the copy is. heal: what it held is made anew at
+   * once; without it only what is lost.
+   */
   readonly node?: string | undefined
   /** move: where it shall be; without it the master chooses. */
   readonly toNode?: string | undefined
@@ -62,6 +67,9 @@ export interface JobRequest {
   /** For people: why. */
   readonly reason: string
 }
+
+/** How often a job did what, by names of its own; of `heal` those of `HEAL_COUNTS`. */
+export type JobCounts = Readonly<Record<string, number>>
 
 export interface JobProgress {
   /** A name from `JOB_PHASES`; empty before the first. */
@@ -95,6 +103,8 @@ export interface JobView extends JobRequest {
   readonly error: string
   /** What it did, in words, once it is done. */
   readonly summary: string
+  /** The same in numbers; undefined: it counts nothing. */
+  readonly counts?: JobCounts | undefined
 }
 
 export interface ListJobsRequest {
@@ -148,6 +158,7 @@ export interface JobEnd extends JobReport {
   /** Code and message; empty unless it failed. */
   readonly error: string
   readonly summary: string
+  readonly counts?: JobCounts | undefined
 }
 
 /** One copy of a volume, as the server that has it reported it last. */
@@ -417,7 +428,18 @@ export interface JobsApi {
 
   noteScrub(note: ScrubNote, signal: AbortSignal): Promise<void>
 
-  /** Every copy of it is gone: should one turn up again, it is removed. Durable. */
+  /** For `heal`. @throws {StoreError} JOB_LEASE_LOST, WARMING_UP. */
+  healPlan(
+    request: { readonly jobId: number; readonly token: string },
+    signal: AbortSignal,
+  ): Promise<HealPlan>
+
+  /**
+   * Every copy of it is gone: should one turn up again, it is removed. Durable. For `heal` only one
+   * with shards that nobody has.
+   *
+   * @throws {StoreError} JOB_LEASE_LOST; REQUEST_INVALID: somebody has it, or it has no shards.
+   */
   forgetVolume(
     request: { readonly jobId: number; readonly token: string; readonly volumeId: VolumeId },
     signal: AbortSignal,

@@ -31,6 +31,9 @@ export interface NeedleHttpOptions {
   readonly auth: ClusterAuth | undefined
 }
 
+/** Asks for a chunk manifest, not for the large file that it stands for. */
+const ITSELF = 'cm=false'
+
 /** What one volume server gives and takes over HTTP: what is too large for messages, all reads. */
 export class NeedleHttp implements AsyncDisposable {
   readonly #url: string
@@ -110,7 +113,7 @@ export class NeedleHttp implements AsyncDisposable {
     if (found.header('x-file-store') !== 'chunked') return await this.#content(found, range)
     // What the server began to send is the large file, not the needle that describes it.
     found[Symbol.dispose]()
-    return await this.#content(await this.#get(request, 'cm=false', signal), range)
+    return await this.#content(await this.#get(request, ITSELF, signal), range)
   }
 
   /**
@@ -226,6 +229,9 @@ export class NeedleHttp implements AsyncDisposable {
     const answer = await HttpExchange.begin(this.#reads, this.#url, asked, signal)
     if (answer.status === (range === undefined ? 200 : 206)) return answer
     using failed = answer
+    // The large file cannot be opened; the needle that describes it may be good all the same.
+    const isExpanded = query !== ITSELF && failed.header('x-file-store') === 'chunked'
+    if (isExpanded) return await this.#get(request, ITSELF, signal)
     // Of a file without bytes a server shows all there is, whatever was asked for.
     if (range !== undefined && failed.status === 200 && failed.header('content-length') === '0') {
       throw rangeError(range)

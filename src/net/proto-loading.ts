@@ -27,6 +27,7 @@ export const PROTO_PACKAGE: PackageDefinition = loadSync(
     'hayloft/v1/shards.proto',
     'hayloft/v1/users.proto',
     'hayloft/v1/namespace.proto',
+    'hayloft/v1/files.proto',
   ],
   {
     includeDirs: [PROTO_DIRECTORY],
@@ -44,6 +45,7 @@ export const JOBS_SERVICE = 'hayloft.v1.Jobs'
 export const SHARDS_SERVICE = 'hayloft.v1.Shards'
 export const USERS_SERVICE = 'hayloft.v1.Users'
 export const NAMESPACE_SERVICE = 'hayloft.v1.NamespaceService'
+export const FILES_SERVICE = 'hayloft.v1.FileService'
 
 export const MASTER_PROTO: ServiceDefinition = serviceNamed(MASTER_SERVICE)
 export const VOLUME_PROTO: ServiceDefinition = serviceNamed(VOLUME_SERVICE)
@@ -51,6 +53,7 @@ export const JOBS_PROTO: ServiceDefinition = serviceNamed(JOBS_SERVICE)
 export const SHARDS_PROTO: ServiceDefinition = serviceNamed(SHARDS_SERVICE)
 export const USERS_PROTO: ServiceDefinition = serviceNamed(USERS_SERVICE)
 export const NAMESPACE_PROTO: ServiceDefinition = serviceNamed(NAMESPACE_SERVICE)
+export const FILES_PROTO: ServiceDefinition = serviceNamed(FILES_SERVICE)
 
 /** A message of our protocol by its name within the package. */
 export function messageNamed(name: string): MessageTypeDefinition<object, object> {

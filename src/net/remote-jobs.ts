@@ -1,6 +1,7 @@
 import type { VolumeId } from '../base/ids.ts'
 import { LIMITS } from '../base/limits.ts'
 import { formatReplicaPlacement, type ReplicaPlacement } from '../base/replica-placement.ts'
+import type { HealPlan } from './heal-facts.ts'
 import type {
   ChooseTargetRequest,
   ClusterHealth,
@@ -48,6 +49,7 @@ import {
   type WireFacts,
   type WireNextMove,
 } from './wire-facts.ts'
+import { type HealPlanRequest, healPlanFromWire, type WireHealPlan } from './wire-heal.ts'
 import { durabilityFromWire, healthFromWire, type WireHealth } from './wire-health.ts'
 import {
   adviceFromWire,
@@ -186,6 +188,12 @@ export class RemoteJobs implements JobsApi, AsyncDisposable {
 
   noteScrub(note: ScrubNote, signal: AbortSignal): Promise<void> {
     return this.#channels.call('NoteScrub', scrubNoteToWire(note), nothing, { signal })
+  }
+
+  healPlan(request: HealPlanRequest, signal: AbortSignal): Promise<HealPlan> {
+    const convert = (wire: WireHealPlan) => healPlanFromWire(wire)
+    const { jobId, token } = request
+    return this.#channels.call('GetHealPlan', { jobId, token }, convert, { signal })
   }
 
   forgetVolume(request: ForgetVolumeRequest, signal: AbortSignal): Promise<void> {

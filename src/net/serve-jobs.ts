@@ -29,6 +29,7 @@ import {
   type WireScrubNote,
   type WireVacuumNote,
 } from './wire-facts.ts'
+import { type HealPlanRequest, healPlanRequestFromWire, healPlanToWire } from './wire-heal.ts'
 import { durabilityToWire, healthToWire } from './wire-health.ts'
 import {
   endFromWire,
@@ -114,6 +115,9 @@ function workerMethods(api: JobsApi): Record<string, GrpcMethod> {
       await api.endJob(endFromWire(wire), signal)
       return {}
     }),
+    GetHealPlan: unary('cluster', async (wire: HealPlanRequest, { signal }) =>
+      healPlanToWire(await api.healPlan(healPlanRequestFromWire(wire), signal)),
+    ),
     GetNextMove: unary('cluster', async (wire: NextMoveRequest, { signal }) => {
       const move = await api.nextMove(nextMoveRequestFromWire(wire), signal)
       return { move: move === undefined ? null : moveToWire(move) }

@@ -16,6 +16,7 @@ import {
   type ListJobsRequest,
   type TakeJobRequest,
 } from './jobs-api.ts'
+import { countsFromWire, countsToWire, type WireCounts } from './wire-heal.ts'
 import {
   invalid,
   placementToWire,
@@ -67,6 +68,7 @@ export interface WireJob extends WireJobRequest {
   readonly worker: string
   readonly error: string
   readonly summary: string
+  readonly counts: WireCounts
 }
 
 export interface WireJobs {
@@ -113,6 +115,7 @@ export interface WireEnd extends WireReport {
   readonly outcome: string
   readonly error: string
   readonly summary: string
+  readonly counts: WireCounts
 }
 
 const STATES = [
@@ -207,12 +210,14 @@ export function jobToWire(job: JobView): WireJob {
     worker: job.worker,
     error: job.error,
     summary: job.summary,
+    counts: countsToWire(job.counts),
   }
 }
 
 /** @throws {StoreError} REQUEST_INVALID, REPLICA_PLACEMENT_INVALID. */
 export function jobFromWire(wire: WireJob): JobView {
   if (Number.isNaN(wire.risk)) throw invalid('a risk that is no number')
+  const counts = countsFromWire(wire.counts)
   return {
     ...jobRequestFromWire(wire),
     id: wireNumber(wire.id, 'the number of a job'),
@@ -228,6 +233,7 @@ export function jobFromWire(wire: WireJob): JobView {
     worker: wire.worker,
     error: wire.error,
     summary: wire.summary,
+    ...(counts !== undefined && { counts }),
   }
 }
 
@@ -293,13 +299,21 @@ export function reportFromWire(wire: WireReport): JobReport {
 
 export function endToWire(end: JobEnd): WireEnd {
   const { outcome, error, summary } = end
-  return { ...reportToWire(end), outcome, error, summary }
+  return { ...reportToWire(end), outcome, error, summary, counts: countsToWire(end.counts) }
 }
 
 /** @throws {StoreError} REQUEST_INVALID, also for a cursor above `LIMITS.jobCursorMax`. */
 export function endFromWire(wire: WireEnd): JobEnd {
   const outcome = wireWord(wire.outcome, OUTCOMES, 'the outcome of a job')
-  return { ...reportFromWire(wire), outcome, error: wire.error, summary: wire.summary }
+  const { error, summary } = wire
+  const counts = countsFromWire(wire.counts)
+  return {
+    ...reportFromWire(wire),
+    outcome,
+    error,
+    summary,
+    ...(counts !== undefined && { counts }),
+  }
 }
 
 /** @throws {StoreError} REQUEST_INVALID */

@@ -42,6 +42,8 @@ export async function* messageStream<Message>(
   }
   try {
     yield* abortable(messages, signal)
+    // One that is cancelled may also look as if it had come to its end.
+    if (signal.aborted) throw cancelledError(signal, 'while reading')
   } catch (error) {
     // A stream that is cancelled ends early, which to the iterator is an error of its own.
     throw signal.aborted ? cancelledError(signal, 'while reading') : error

@@ -1,7 +1,10 @@
+import { tokensOf } from '../client/file-tokens.ts'
+import { HayloftClient } from '../client/hayloft-client.ts'
 import { Worker } from '../jobs/worker.ts'
 import type { MasterServer } from '../master/master-server.ts'
 import type { ConnectVolume } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
+import { DisposeStack } from '../runtime/dispose-stack.ts'
 import type { Logger } from '../runtime/logger.ts'
 import type { Random } from '../runtime/random.ts'
 
@@ -22,7 +25,13 @@ export async function startEmbeddedWorker(
   { master, connect, clock, random, logger }: EmbeddedWorkerParts,
   width: number,
 ): Promise<AsyncDisposable> {
-  const parts = { jobs: master.api.jobs, connect, clock, random, logger }
+  await using opening = new DisposeStack()
+  const shared = { connect, clock, random, logger }
+  const tokens = tokensOf(master.secret, clock)
+  const client = opening.use(HayloftClient.over({ ...shared, master: master.api, tokens }))
+  const objects = { namespace: master.api.namespace, client }
   const name = `master ${master.location.url}`
-  return await Worker.start(parts, { name, queue: '', kinds: [], width })
+  const options = { name, queue: '', kinds: [], width }
+  opening.use(Worker.start({ ...shared, jobs: master.api.jobs, objects }, options))
+  return opening.move()
 }

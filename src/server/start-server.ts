@@ -23,6 +23,13 @@ import { VolumeServer } from '../volume/volume-server.ts'
 import { checkUserPolicy } from './check-user-policy.ts'
 import { DrainingVolume } from './draining-volume.ts'
 import { startEmbeddedWorker } from './embedded-worker.ts'
+import {
+  type Doors,
+  type DoorsAddresses,
+  type DoorsOptions,
+  type DoorsParts,
+  openDoors,
+} from './open-doors.ts'
 import { localKeys, type S3Options, S3Server, type S3ServerParts } from './open-s3.ts'
 
 export interface StartServerOptions {
@@ -63,6 +70,8 @@ export interface StartServerOptions {
   readonly rootSecretKey?: string | undefined
   /** Undefined: no S3. */
   readonly s3?: S3Options | undefined
+  /** Objects and documents over HTTP, users' files over gRPC; those that are left out are not. */
+  readonly doors?: DoorsOptions | undefined
   readonly tls?: TlsKeys | undefined
   readonly logger?: Logger
 }
@@ -77,6 +86,8 @@ export interface RepairOptions {
   readonly garbageThreshold?: number
   /** Every copy is read and checked so often. */
   readonly scrubEveryMs?: number
+  /** Objects are looked after so often, if there is anything to do; 0: only when asked for. */
+  readonly healEveryMs?: number
   /** Chores rest so many times as long as they work; repair of lost copies never does. */
   readonly politeness?: number
   /** Jobs done at once in this process; 0 leaves them to workers elsewhere. */
@@ -96,7 +107,7 @@ export interface ErasureOptions {
 }
 
 /** A cluster that runs in this process. */
-export interface RunningServer extends AsyncDisposable {
+export interface RunningServer extends DoorsAddresses, AsyncDisposable {
   /** Calls the parts directly, without the network. Closed together with the server. */
   readonly client: HayloftClient
   /** Repair and other chores, and the health of the cluster. */
@@ -171,8 +182,10 @@ export async function startServer(
   const client = opening.use(HayloftClient.over({ ...parts, master: api, connect, tokens }))
   const s3 =
     options.s3 && opening.use(await openS3({ ...parts, connect, tokens }, master, options.s3))
+  const doors = opening.use(await openAllDoors({ ...parts, connect, tokens }, master, options))
   const rootKeyFile = join(masterConfig.dir, ROOT_KEY_FILE)
-  const served = { client, s3Url: s3?.url, rootKeyFile }
+  const { filesAddress, restUrl } = doors
+  const served = { client, s3Url: s3?.url, restUrl, filesAddress, rootKeyFile }
   return new InProcessServer(master, volumes, served, opening.move())
 }
 
@@ -183,7 +196,7 @@ interface Parts {
   readonly logger: Logger
 }
 
-interface Served {
+interface Served extends DoorsAddresses {
   readonly client: HayloftClient
   readonly s3Url: string | undefined
   readonly rootKeyFile: string
@@ -199,6 +212,24 @@ function openS3(
   return S3Server.open(served, options)
 }
 
+async function openAllDoors(
+  parts: Pick<DoorsParts, 'disk' | 'clock' | 'random' | 'logger' | 'connect' | 'tokens'>,
+  { api, metrics, secret, users }: MasterServer,
+  { doors = {}, tls }: StartServerOptions,
+): Promise<Doors> {
+  if (doors.rest === undefined && doors.files === undefined) return NO_DOORS
+  const { jobs, namespace } = api
+  const keys = localKeys(users)
+  const cluster = { master: api, jobs, namespace, users, keys, metrics, secret, tls }
+  return await openDoors({ ...parts, ...cluster }, doors)
+}
+
+const NO_DOORS: Doors = {
+  restUrl: undefined,
+  filesAddress: undefined,
+  [Symbol.asyncDispose]: async () => undefined,
+}
+
 class InProcessServer implements RunningServer {
   readonly client: HayloftClient
   readonly jobs: JobsApi
@@ -208,6 +239,8 @@ class InProcessServer implements RunningServer {
   readonly masterGrpcAddress: string
   readonly volumeUrls: readonly string[]
   readonly s3Url: string | undefined
+  readonly restUrl: string | undefined
+  readonly filesAddress: string | undefined
   readonly rootKeyFile: string
   readonly secretFile: string
   readonly #owned: DisposeStack
@@ -216,11 +249,13 @@ class InProcessServer implements RunningServer {
   constructor(
     master: MasterServer,
     volumes: readonly VolumeServer[],
-    { client, rootKeyFile, s3Url }: Served,
+    { client, filesAddress, restUrl, rootKeyFile, s3Url }: Served,
     owned: DisposeStack,
   ) {
     this.client = client
     this.s3Url = s3Url
+    this.restUrl = restUrl
+    this.filesAddress = filesAddress
     this.rootKeyFile = rootKeyFile
     this.jobs = master.api.jobs
     this.users = master.users

@@ -1,6 +1,10 @@
+import { tokensOf } from '../client/file-tokens.ts'
+import { HayloftClient } from '../client/hayloft-client.ts'
+import { RemoteNamespace } from '../gateway/remote-namespace.ts'
 import { Worker } from '../jobs/worker.ts'
 import type { JobKind } from '../net/jobs-api.ts'
 import { RemoteJobs } from '../net/remote-jobs.ts'
+import { RemoteMaster } from '../net/remote-master.ts'
 import { VolumeConnections } from '../net/volume-connections.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { DisposeStack } from '../runtime/dispose-stack.ts'
@@ -36,6 +40,11 @@ export async function startWorker(
   const config = { addresses: masters, secret, tls, timeoutMs: MASTER_TIMEOUT_MS }
   const jobs = opening.use(await RemoteJobs.open(parts, config))
   const { connect } = opening.use(await VolumeConnections.open(parts, { secret, tls }))
-  opening.use(await Worker.start({ ...parts, jobs, connect }, options))
+  const master = opening.use(await RemoteMaster.open(parts, config))
+  const namespace = opening.use(await RemoteNamespace.open(parts, config))
+  const tokens = tokensOf(secret, parts.clock)
+  const client = opening.use(HayloftClient.over({ ...parts, master, connect, tokens }))
+  const objects = { namespace, client }
+  opening.use(Worker.start({ ...parts, jobs, connect, objects }, options))
   return opening.move()
 }

@@ -95,6 +95,8 @@ export class FileReads {
       res.end()
       return
     }
+    // Told with an error too: the needle itself may be good when what it lists is not there.
+    if (isExpanded(needle, target)) res.setHeader('X-File-Store', 'chunked')
     const { source, headers } = await this.#represent(req, needle, target, signal)
     Object.assign(headers, validators)
     const isWhole = !isRangeCurrent(req, { etag, lastModifiedS }) || req.method === 'HEAD'
@@ -175,14 +177,13 @@ export class FileReads {
     signal: AbortSignal,
   ): Promise<{ readonly source: FileSource; readonly headers: OutgoingHttpHeaders }> {
     const { isChunkManifest, isCompressed } = needle.metadata
-    const isExpanded = isChunkManifest === true && target.query.get('cm') !== 'false'
-    if (isExpanded) {
+    if (isExpanded(needle, target)) {
       const { access, clock, tokens } = this.#parts
       const manifest = await readManifest(needle, signal)
       const chunks = { access, clock, tokens: this.#config.needsReadToken ? tokens : undefined }
       const source = manifestSource(chunks, manifest, needle)
       const headers = fileHeaders(source.metadata, target)
-      return { source, headers: { ...headers, 'X-File-Store': 'chunked' } }
+      return { source, headers }
     }
     const headers = fileHeaders(needle.metadata, target)
     if (isChunkManifest) headers['X-File-Store'] = 'manifest'
@@ -289,6 +290,11 @@ export class FileReads {
     await take(this.#memory, heldBytes, res, signal)
     if (this.#downloads !== undefined) await take(this.#downloads, bytes, res, signal)
   }
+}
+
+/** What is sent is the large file that the needle stands for. */
+function isExpanded({ metadata }: FileSource, { query }: FileTarget): boolean {
+  return metadata.isChunkManifest === true && query.get('cm') !== 'false'
 }
 
 function requestOf({ fileId, query }: FileTarget, readToken: string): SourceRequest {

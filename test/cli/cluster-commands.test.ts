@@ -236,14 +236,16 @@ test('server says that it is ready, serves, and ends in order when told to', asy
     const onOutput = (out: Buffer): void => {
       if (out.includes('try\n')) resolve(out.toString())
     }
-    const ports = ['--port', '0', '--volume-port', '0', '--s3-port', '0']
-    const args = ['server', '--dir', dir, ...ports]
+    const flags = ['--port', '--volume-port', '--s3-port', '--rest-port', '--files-port']
+    const args = ['server', '--dir', dir, ...flags.flatMap((flag) => [flag, '0'])]
     running = hayloft([...args, '--volume-servers', '2'], { signal: stop.signal, onOutput })
   })
   const banner = await ready
   const url = /master {3}(http:\/\/127\.0\.0\.1:\d+)\n/.exec(banner)?.[1] ?? ''
   expect(banner.match(/ {2}volume {3}http:/g)).toHaveLength(2)
   expect(banner).toMatch(/ {2}s3 {7}http:\/\/127\.0\.0\.1:\d+ {2}\(root key: .*s3-root\.json\)\n/)
+  expect(banner).toMatch(/ {2}rest {5}http:\/\/127\.0\.0\.1:\d+\/docs /)
+  expect(banner).toMatch(/ {2}files {4}127\.0\.0\.1:\d+\n/)
   const put = await fetch(`${url}/hello`, { method: 'PUT', body: 'hello' })
   expect(put.status).toBe(201)
   stop.abort()

@@ -15,8 +15,8 @@ import { flipBytes } from '../support/repair-cluster.ts'
 const NEVER = new AbortController().signal
 const SERVERS = 4
 
-/** Those of erasure coding have scenes of their own. */
-type ReplicaKind = Exclude<JobKind, 'expire' | `ec-${string}`>
+/** Those of erasure coding, and of objects, have scenes of their own. */
+type ReplicaKind = Exclude<JobKind, 'expire' | 'heal' | `ec-${string}`>
 
 type Prepare = (scene: Scene) => Promise<JobTarget | undefined>
 

@@ -199,6 +199,14 @@ const OBJECT_CALLS: readonly Call[] = [
   ],
   ['listObjects', (api) => api.listObjects(LISTING, SIGNAL)],
   ['listObjects', (api) => api.listObjects(PLAIN_LISTING, SIGNAL)],
+  [
+    'searchObjects',
+    (api) => {
+      const pattern = { kind: 'glob' as const, text: '*.jp?g' }
+      const request = { bucket: REF, prefix: 'u/', pattern, after: 'u/a', limit: 7 }
+      return api.searchObjects(request, SIGNAL)
+    },
+  ],
   ['listVersions', (api) => api.listVersions({ ...LISTING, afterVersionId: 'null' }, SIGNAL)],
   [
     'listVersions',
@@ -311,7 +319,7 @@ describe('a namespace over gRPC', () => {
     expect(page).toMatchObject({ commonPrefixes: ['p/'], next: { after: 'k9' } })
   })
 
-  test.each(['listBuckets', 'listObjects', 'listParts', 'listUploads'])(
+  test.each(['listBuckets', 'listObjects', 'listParts', 'listUploads', 'searchObjects'])(
     '%s gives 10,000 entries, too',
     async (name) => {
       await using fixture = await open()
@@ -332,7 +340,7 @@ describe('a namespace over gRPC', () => {
     )
     for (const [, call] of METHODS) await expectCode(call(stranger), 'UNAUTHENTICATED')
     expect(fixture.namespace.calls).toEqual([])
-    expect(METHODS).toHaveLength(23)
+    expect(METHODS).toHaveLength(24)
   })
 
   test.each([

@@ -242,6 +242,10 @@ export class ModelJobs implements JobsApi {
     })
   }
 
+  healPlan(): Promise<never> {
+    throw new Error('no healer of objects here')
+  }
+
   forgetVolume({ volumeId }: { readonly volumeId: VolumeId }): Promise<void> {
     return this.#session.call('forgetVolume', () => {
       const volume = this.#volume(volumeId)

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { JOB_PHASES, type JobPhase } from '../../src/jobs/job.ts'
-import { JOB_KINDS, type JobKind } from '../../src/net/jobs-api.ts'
+import type { JobKind } from '../../src/net/jobs-api.ts'
 import { ModelJob, runModelJob, runQueuedMoves } from './model-run.ts'
-import { NEEDLES, SCENES, type Scene } from './model-scenes.ts'
+import { NEEDLES, SCENES, type Scene, type VolumeKind } from './model-scenes.ts'
 import type { ModelSession } from './model-session.ts'
 
 /** Good copies of what is promised, the least of all needles; with shards, as many as may go. */
@@ -42,7 +42,9 @@ function phasesOf(kind: JobKind): readonly JobPhase[] {
   return JOB_PHASES[kind]
 }
 
-const DEATHS = JOB_KINDS.flatMap((kind) => phasesOf(kind).map((phase) => [kind, phase] as const))
+const KINDS = Object.keys(SCENES) as readonly VolumeKind[]
+
+const DEATHS = KINDS.flatMap((kind) => phasesOf(kind).map((phase) => [kind, phase] as const))
 
 // Goal: a worker may die at any named moment of any job; the volume is as before or as after then,
 // never with fewer good copies than before, and the next worker brings the job to its end.
@@ -71,7 +73,7 @@ describe('a worker dies', () => {
     if (!scene.volume.isDeleted) expect(broken(scene)).toEqual([])
   })
 
-  test.each(JOB_KINDS)(
+  test.each(KINDS)(
     'never: %s passes all its phases, and again finds nothing to do',
     async (kind) => {
       const scene = SCENES[kind]()

@@ -27,6 +27,7 @@ describe('the configuration of a master', () => {
       massShare: 0.2,
       garbageThreshold: 0.3,
       scrubEveryMs: 14 * 86_400_000,
+      healEveryMs: 30_000,
       politeness: 4,
       leaseMs: 10_000,
       rebalanceSpread: 0.1,

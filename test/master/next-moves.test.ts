@@ -177,6 +177,17 @@ describe('rebalancing', () => {
   })
 })
 
+test('rebalancing leaves shards of files where they are, apart from each other', () => {
+  const { view, moves } = openBench([])
+  view.addNode('a:1', { usedBytes: 8000, roomBytes: 2000 })
+  view.addNode('b:1', { usedBytes: 0, roomBytes: 10_000 })
+  const collection = 'documents-coded'
+  view.put(factsOf(1, [copyAt('a:1')], { replication: '000', collection }))
+  expect(moves.rebalance(view.allFacts())).toBeUndefined()
+  view.put(factsOf(2, [copyAt('a:1'), copyAt('c:1')], { collection }))
+  expect(moves.rebalance(view.allFacts())).toMatchObject({ volumeId: 2, to: { url: 'b:1' } })
+})
+
 describe('a volume in the wrong places', () => {
   test('is moved only where that makes the placement whole', () => {
     const { view, moves } = openBench(['dc1/r1/a:1', 'dc1/r1/b:1', 'dc1/r1/c:1'])

@@ -131,6 +131,7 @@ const CLUSTER_METHODS = [
   '/hayloft.v1.Jobs/EndJob',
   '/hayloft.v1.Jobs/ForgetNode',
   '/hayloft.v1.Jobs/ForgetVolume',
+  '/hayloft.v1.Jobs/GetHealPlan',
   '/hayloft.v1.Jobs/GetNextMove',
   '/hayloft.v1.Jobs/GetNextShardMove',
   '/hayloft.v1.Jobs/ListDirty',

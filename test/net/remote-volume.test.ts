@@ -25,6 +25,7 @@ import { expectCode, gather, inPieces, SIGNAL, settle } from '../support/test-vo
 
 const SECRET = Buffer.alloc(32, 1)
 const FILE_ID: FileId = parseFileId('3,01637037d6')
+const MANIFEST = { 'X-File-Store': 'manifest' }
 const LARGE = Buffer.from(Uint8Array.from({ length: 100_000 }, (_, index) => index * 7))
 
 interface Seen {
@@ -358,6 +359,23 @@ describe('reads over HTTP', () => {
       '/3,01637037d6?readDeleted=true',
       '/3,01637037d6?cm=false&readDeleted=true',
     ])
+  })
+
+  test('a chunk manifest is read also when the file it stands for cannot be opened', async () => {
+    await using fixture = await Fixture.open()
+    fixture.answer = (res, seen) => {
+      if (seen.url.includes('cm=false')) return file(Buffer.from('{}'), MANIFEST)(res, seen)
+      res.writeHead(500, { 'X-File-Store': 'chunked' })
+      res.end('{"code":"SHARDS_LOST","error":"gone"}')
+    }
+    const { bytes, metadata } = await readAll(fixture.remote)
+    expect([bytes.toString(), metadata.isChunkManifest]).toEqual(['{}', true])
+    fixture.answer = (res) => {
+      res.writeHead(500, { 'X-File-Store': 'chunked' })
+      res.end('{"code":"DISK_FAILED","error":"bad"}')
+    }
+    await expectCode(readAll(fixture.remote), 'DISK_FAILED')
+    expect(fixture.seen).toHaveLength(4)
   })
 
   test('the masked checksum of an old needle is taken too', async () => {

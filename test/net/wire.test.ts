@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { ERROR_CODES, type ErrorCode, isStoreError } from '../../src/base/store-error.ts'
 import { messageNamed, PROTO_PACKAGE } from '../../src/net/proto-loading.ts'
 import * as facts from '../../src/net/wire-facts.ts'
+import * as files from '../../src/net/wire-files.ts'
 import { durabilityFromWire } from '../../src/net/wire-health.ts'
 import * as jobs from '../../src/net/wire-jobs.ts'
 import * as master from '../../src/net/wire-master.ts'
@@ -43,6 +44,7 @@ import {
   volumeIds,
   writePolicy,
 } from '../support/wire-rows.ts'
+import { FILE_ROWS, HOSTILE_FILES, PLAIN_FILES } from '../support/wire-rows-files.ts'
 import { JOB_ROWS } from '../support/wire-rows-jobs.ts'
 import {
   HOSTILE_NAMESPACE,
@@ -327,6 +329,7 @@ const ROWS: readonly Row[] = [
   ...JOB_ROWS,
   ...SHARD_ROWS,
   ...USER_ROWS,
+  ...FILE_ROWS,
   ...NAMESPACE_ROWS,
 ]
 
@@ -405,6 +408,7 @@ const PLAIN: Readonly<Record<string, readonly string[]>> = {
   GetShardStatusResponse: ['runs'],
   ReadShardResponse: ['data'],
   ...PLAIN_USERS,
+  ...PLAIN_FILES,
   ...PLAIN_NAMESPACE,
 }
 
@@ -455,6 +459,35 @@ describe('the messages', () => {
     const two = overTheWire('WriteResult', volume.deleteResultToWire(2 ** 32 - 1, gone))
     expect((two as volume.WireResult).sequence).toBe(2 ** 32 - 1)
     expect(volume.deleteAnswerFromWire(two as volume.WireResult)).toEqual(gone)
+  })
+
+  test.each([
+    { head: { user: 'u', name: 'n', contentType: 't', sizeBytes: 0, isOverwrite: true } },
+    {
+      head: {
+        user: '',
+        name: 'n',
+        contentType: undefined,
+        sizeBytes: undefined,
+        isOverwrite: false,
+      },
+    },
+    { head: { user: '', name: 'n', contentType: 't', sizeBytes: 2 ** 52, isOverwrite: false } },
+    { data: Buffer.alloc(0) },
+    { data: Buffer.from('x') },
+    { sha256: Buffer.alloc(32, 7) },
+  ])('a part of an upload comes back as it went: %j', (part) => {
+    const wire = overTheWire('StoreFileRequest', files.storePartToWire(part))
+    expect(files.storePartFromWire(wire as files.WireStorePart)).toEqual(part)
+  })
+
+  test.each([
+    { kind: 'substring' as const, text: '*' },
+    { kind: 'glob' as const, text: '' },
+  ])('a search comes back as it went: %j', (pattern) => {
+    const request = { user: 'u', isOfAll: false, pattern, after: 'u/x', limit: 7 }
+    const wire = overTheWire('SearchStoredFilesRequest', files.searchFilesToWire(request))
+    expect(files.searchFilesFromWire(wire as files.WireSearchFiles)).toEqual(request)
   })
 
   test('a needle without metadata sends none, and one with nothing but pairs sends them', () => {
@@ -613,6 +646,7 @@ const HOSTILE: readonly (readonly [string, ErrorCode, () => unknown])[] = [
   ],
   ...HOSTILE_SHARDS,
   ...HOSTILE_USERS,
+  ...HOSTILE_FILES,
   ...HOSTILE_NAMESPACE,
 ]
 

@@ -2,6 +2,7 @@ import { needleId, type VolumeId, volumeId } from '../../src/base/ids.ts'
 import type { ReplicaPlacement } from '../../src/base/replica-placement.ts'
 import { StoreError } from '../../src/base/store-error.ts'
 import { TTL_NONE } from '../../src/base/ttl.ts'
+import type { HealPlan } from '../../src/net/heal-facts.ts'
 import type {
   ChooseTargetRequest,
   ClusterHealth,
@@ -152,6 +153,14 @@ export class FakeJobs implements JobsApi {
     await this.#begin('noteScrub', note, signal)
   }
 
+  async healPlan(
+    request: Parameters<JobsApi['healPlan']>[0],
+    signal: AbortSignal,
+  ): Promise<HealPlan> {
+    await this.#begin('healPlan', request, signal)
+    return HEAL_PLAN
+  }
+
   async forgetVolume(
     request: Parameters<JobsApi['forgetVolume']>[0],
     signal: AbortSignal,
@@ -229,6 +238,15 @@ export const DIRTY: readonly DirtyNeedle[] = [
   { needleId: needleId(0, 1), kind: 'put', recordedAtMs: 1_700_000_000_000 },
   { needleId: needleId(2 ** 32 - 1, 2 ** 32 - 1), kind: 'check', recordedAtMs: 0 },
 ]
+
+export const HEAL_PLAN: HealPlan = {
+  codedVolumeIds: [volumeId(7), volumeId(2 ** 32 - 1)],
+  lostVolumeIds: [volumeId(7)],
+  lostSinceMs: 1_700_000_000_000,
+  replications: { documents: REPORT.replication },
+  repairVolumeIds: [volumeId(3)],
+  repairedVolumeIds: [volumeId(4)],
+}
 
 export const FACTS: VolumeFacts = {
   volumeId: volumeId(7),

@@ -27,6 +27,7 @@ import type {
   PutObjectRequest,
   PutPartRequest,
   RemoveEventsRequest,
+  SearchObjectsRequest,
   UploadPage,
   UploadRef,
   VersionPage,
@@ -219,6 +220,12 @@ export class FakeNamespace implements NamespaceApi {
     const objects = this.#some((at) => ({ key: `k${at}`, version: this.version }))
     const next = this.isEmpty ? undefined : 'k9'
     return await this.#answer('listObjects', request, { objects, commonPrefixes: ['p/'], next })
+  }
+
+  async searchObjects(request: SearchObjectsRequest): Promise<ObjectPage> {
+    const objects = this.#some((at) => ({ key: `k${at}`, version: this.version }))
+    const next = this.isEmpty ? undefined : 'k9'
+    return await this.#answer('searchObjects', request, { objects, commonPrefixes: [], next })
   }
 
   async listVersions(request: ListVersionsRequest): Promise<VersionPage> {

@@ -11,6 +11,8 @@ const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const READY_MS_MAX = 30_000
 const STOP_MS_MAX = 30_000
 const GRPC_OFFSET = 10_000
+/** Their usual ports are one process's only; a flag is stronger. */
+const NO_DOORS = { HAYLOFT_REST_PORT: 'off', HAYLOFT_FILES_PORT: 'off' }
 
 export interface ServerOptions {
   /** `master`, `volume` or `server`, and its flags. */
@@ -99,7 +101,7 @@ export class ServerProcess implements AsyncDisposable {
       ...this.#options.args,
     ]
     const child = spawn(command, parameters, {
-      env: { ...process.env, ...this.#options.env },
+      env: { ...process.env, ...NO_DOORS, ...this.#options.env },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     const hear = (text: Buffer): void => {

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { ALERT_CODES, JOB_KINDS } from '../../src/net/jobs-api.ts'
 import * as facts from '../../src/net/wire-facts.ts'
+import * as heal from '../../src/net/wire-heal.ts'
 import * as health from '../../src/net/wire-health.ts'
 import * as jobs from '../../src/net/wire-jobs.ts'
 import {
@@ -35,6 +36,7 @@ const target = fc.record({
   acceptNode: maybe(someText),
   erasure: maybe(erasure),
 })
+const counts = fc.dictionary(fc.constantFrom('failures', 'shardsMade'), u64, { minKeys: 1 })
 const progress = fc.record({
   phase: text,
   done: u64,
@@ -57,6 +59,7 @@ const job = fc.record({
   worker: text,
   error: text,
   summary: text,
+  counts: maybe(counts),
 })
 const jobReport = { jobId: u64, token: text, progress, cursor: text }
 const copy = fc.record({
@@ -123,6 +126,7 @@ const QUEUE_ROWS: readonly Row[] = [
       outcome: fc.constantFrom('done', 'failed', 'released'),
       error: text,
       summary: text,
+      counts: maybe(counts),
     }),
     jobs.endToWire,
     jobs.endFromWire,
@@ -193,6 +197,25 @@ const FACT_ROWS: readonly Row[] = [
     fc.record({ jobId: u64, token: text, volumeId: aVolumeId }),
     facts.forgetVolumeToWire,
     facts.forgetVolumeFromWire,
+  ),
+  row(
+    'GetHealPlanRequest',
+    fc.record({ jobId: u64, token: text }),
+    (request) => request,
+    heal.healPlanRequestFromWire,
+  ),
+  row(
+    'HealPlan',
+    fc.record({
+      codedVolumeIds: fc.array(aVolumeId, { maxLength: 3 }),
+      lostVolumeIds: fc.array(aVolumeId, { maxLength: 3 }),
+      lostSinceMs: u64,
+      replications: fc.dictionary(fc.constantFrom('', 'objects'), replication),
+      repairVolumeIds: fc.array(aVolumeId, { maxLength: 3 }),
+      repairedVolumeIds: fc.array(aVolumeId, { maxLength: 3 }),
+    }),
+    heal.healPlanToWire,
+    heal.healPlanFromWire,
   ),
   row(
     'NextMove',

@@ -29,6 +29,7 @@ import type {
   PutObjectRequest,
   PutPartRequest,
   RemoveEventsRequest,
+  SearchObjectsRequest,
   UploadRef,
 } from '../../src/namespace/namespace-api.ts'
 import {
@@ -39,6 +40,7 @@ import {
   RETENTION_MODES,
   STORAGE_CLASSES,
 } from '../../src/namespace/object-version.ts'
+import { SEARCH_KINDS } from '../../src/namespace/search-pattern.ts'
 import * as events from '../../src/namespace/wire-events.ts'
 import * as intents from '../../src/namespace/wire-intents.ts'
 import * as requests from '../../src/namespace/wire-namespace.ts'
@@ -469,6 +471,18 @@ const INTENT_ROWS: readonly Row[] = [
 
 const PAGE_ROWS: readonly Row[] = [
   row('ListObjectsRequest', fc.record(listing), pages.listObjectsToWire, pages.listObjectsFromWire),
+  row(
+    'SearchObjectsRequest',
+    fc.record({
+      bucket,
+      prefix: text,
+      pattern: fc.record({ kind: fc.constantFrom(...SEARCH_KINDS), text }),
+      after: text,
+      limit,
+    } satisfies Every<SearchObjectsRequest>),
+    pages.searchObjectsToWire,
+    pages.searchObjectsFromWire,
+  ),
   row(
     'ListVersionsRequest',
     fc.record({ ...listing, afterVersionId: maybe(text) }),

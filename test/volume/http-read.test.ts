@@ -436,6 +436,15 @@ describe('a large file', () => {
     expect(answer.headers['x-file-store']).toBe('manifest')
   })
 
+  test('is told from other files even if what is asked for is gone', async () => {
+    await using http = await withManifest()
+    expect((await http.ask(`/${CHUNKS[1]}`, { method: 'DELETE' })).status).toBe(202)
+    const answer = await http.ask(`/${FID}`, { headers: { Range: 'bytes=4-7' } })
+    expectError(answer, 404, 'NEEDLE_NOT_FOUND')
+    expect(answer.headers['x-file-store']).toBe('chunked')
+    expect((await http.ask(`/${FID}?cm=false`)).status).toBe(200)
+  })
+
   test('is read with a token for each chunk where reads need one', async () => {
     await using http = await withManifest({ needsReadToken: true })
     const token = http.tokens.mintRead(parseFileId(FID), 10)

@@ -1,13 +1,11 @@
-import { randomUUID } from 'node:crypto'
-import { type FileHandle, link, lstat, open, rename, rm } from 'node:fs/promises'
 import type { Command } from 'commander'
 import { StoreError } from '../../base/store-error.ts'
 import { addClusterOptions, type ClusterFlags } from '../cluster-options.ts'
 import type { CliContext } from '../context.ts'
 import { EXIT } from '../exit.ts'
 import { readFileAddress } from '../file-address.ts'
-import { system } from '../file-tree.ts'
 import { invalidSetting } from '../setting-values.ts'
+import { writePiece, writeWhole } from '../whole-file.ts'
 
 interface GetFlags extends ClusterFlags {
   readonly output?: string
@@ -71,47 +69,4 @@ export function readRange(text: string): Range {
   }
   // People count the last byte in; the program does not.
   return last === '' ? { start: Number(first) } : { start: Number(first), end: Number(last) + 1 }
-}
-
-async function writePiece({ out }: CliContext, piece: Uint8Array): Promise<void> {
-  if (out.isClosed || out.stream.write(piece)) return
-  await new Promise<void>((resolve) => {
-    const settle = (): void => {
-      for (const event of ['drain', 'error', 'close']) out.stream.off(event, settle)
-      resolve()
-    }
-    for (const event of ['drain', 'error', 'close']) out.stream.once(event, settle)
-  })
-}
-
-/** @throws {StoreError} TARGET_EXISTS: the file is there and may not be replaced. */
-async function writeWhole(
-  path: string,
-  data: AsyncIterable<Uint8Array>,
-  mayOverwrite: boolean,
-): Promise<void> {
-  if (!mayOverwrite && (await lstat(path).catch(() => undefined)) !== undefined) {
-    throw new StoreError('TARGET_EXISTS', `${path} is there; --overwrite replaces it`)
-  }
-  const draft = `${path}.${randomUUID()}.tmp`
-  try {
-    const file = await system('open', draft, () => open(draft, 'wx'))
-    await fill(file, draft, data)
-    // A link is never made over a file that came meanwhile; a rename would replace it.
-    await system('link', path, () => (mayOverwrite ? rename : link)(draft, path))
-  } finally {
-    await rm(draft, { force: true })
-  }
-}
-
-async function fill(
-  file: FileHandle,
-  path: string,
-  data: AsyncIterable<Uint8Array>,
-): Promise<void> {
-  try {
-    for await (const piece of data) await system('write', path, () => file.writeFile(piece))
-  } finally {
-    await file.close()
-  }
 }

@@ -75,7 +75,10 @@ function registerRun(job: Command, context: CliContext, finish: (exitCode: numbe
     .argument('<kind>', JOB_KINDS.join(', '))
     .option('--volume <ids>', 'volumes it is about, with commas between, or all')
     .option('--collection <name>', 'whose volumes: with --volume all, and for set-replication')
-    .option('--node <url>', 'evacuate: the server to empty; move: the server with the copy')
+    .option(
+      '--node <url>',
+      'evacuate: the server to empty; move: the one with the copy; heal: the one that is lost',
+    )
     .option('--to-node <url>', 'move: where to; the master chooses unless given')
     .option('--replication <digits>', 'set-replication: copies by distance, like 110')
     .option('--erasure <scheme>', 'ec-encode: shards, like 10+4; as set for it unless given')

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import type { RunningServer } from '../../server/start-server.ts'
 import type { CliContext } from '../context.ts'
 import { addDaemonOptions, type DaemonFlags, openDaemonLogger, runDaemon } from '../daemon.ts'
+import { addDoorOptions, type DoorFlags, doorLines, readDoorSettings } from '../door-options.ts'
 import { addErasureOptions, type ErasureFlags, readErasureSettings } from '../erasure-options.ts'
 import { addRepairOptions, type RepairFlags, readRepairSettings } from '../repair-options.ts'
 import { addRootKeyOptions, type RootKeyFlags, readRootKeySettings } from '../root-key-options.ts'
@@ -15,6 +16,7 @@ interface ServerFlags
     ErasureFlags,
     RootKeyFlags,
     S3Flags,
+    DoorFlags,
     TlsFlags {
   readonly dir: string
   readonly volumeServers: string
@@ -68,7 +70,7 @@ export function registerServer(
     .option('--threads <count>', 'threads for HTTP beside the one that owns the volumes', '0')
     .option('--write-tokens', 'writes need a token of the master')
     .option('--read-tokens', 'reads need a token of the master')
-  addS3Options(addRootKeyOptions(addErasureOptions(addRepairOptions(command))))
+  addDoorOptions(addS3Options(addRootKeyOptions(addErasureOptions(addRepairOptions(command)))))
   addTlsOptions(addDaemonOptions(command)).action(async (flags: ServerFlags) => {
     finish(await serve(context, flags))
   })
@@ -98,6 +100,7 @@ async function serve(context: CliContext, flags: ServerFlags): Promise<number> {
     erasure: readErasureSettings(flags),
     ...readRootKeySettings(flags),
     s3: readS3Settings(context.disk, flags, flags.ip),
+    doors: readDoorSettings(flags, flags.ip),
     isStandby: flags.standby === true,
     tls: await readTlsKeys(context.disk, flags),
     logger,
@@ -114,6 +117,7 @@ function bannerOf(running: RunningServer, dir: string): readonly string[] {
     `  master   ${masterUrl}`,
     ...volumeUrls.map((url) => `  volume   ${url}`),
     ...(s3Url === undefined ? [] : [`  s3       ${s3Url}  (root key: ${rootKeyFile})`]),
+    ...doorLines(running),
     `  data     ${dir}`,
     `  secret   ${secretFile}`,
     'try',

@@ -15,6 +15,7 @@ const VOLUME = 'test/storage/volume.test.ts'
 const RECOVERY = 'test/storage/recovery.test.ts'
 const LOCATION = 'test/storage/disk-location.test.ts'
 const SHARD_SET = 'test/storage/shard-set.test.ts'
+const INTENTS = 'test/namespace/write-intents.test.ts'
 const SHARD_FAULTS = 'test/storage/shard-set-faults.test.ts'
 
 /** `from` must stand in the file exactly once: a mutant that does not apply is an error. */
@@ -317,6 +318,112 @@ const MUTANTS = [
     from: '  if (volume.recovery.corruptNeedles > 0) await',
     to: '  if (volume.recovery.corruptNeedles < 0) await',
     tests: ['test/storage/encode-volume.test.ts'],
+  },
+  {
+    name: 'planned-before-sent',
+    file: 'src/client/needle-writer.ts',
+    from: '        await planned?.tell([grant.fileId], signal)\n',
+    to: '        void planned?.tell([grant.fileId], signal)\n',
+    tests: ['test/client/planned-ids.test.ts'],
+  },
+  {
+    name: 'session-before-its-intents',
+    file: 'src/gateway/gateway-session.ts',
+    from: '    await isKnown\n',
+    to: '    void isKnown\n',
+    tests: ['test/gateway/gateway-session.test.ts'],
+  },
+  {
+    name: 'intents-left-are-undone-later',
+    file: 'src/gateway/gateway-session.ts',
+    from: '        if (this.#left.size < LEFT_MAX) this.#left.add(id)\n',
+    to: '        if (this.#left.size > LEFT_MAX) this.#left.add(id)\n',
+    tests: ['test/gateway/gateway-session.test.ts'],
+  },
+  {
+    name: 'intent-goes-with-the-commit',
+    file: 'src/namespace/object-changes.ts',
+    from: '    if (intentId !== undefined) await endIntent(store, intentId, changes, signal)\n',
+    to: "    if (intentId === undefined && isDirty) await endIntent(store, '', changes, signal)\n",
+    tests: [INTENTS],
+  },
+  {
+    name: 'lost-intents-are-not-carried-out',
+    file: 'src/namespace/write-intents.ts',
+    from: '  if (row === undefined) throw intentLost()\n',
+    to: '  if (row === undefined) return\n',
+    tests: [INTENTS],
+  },
+  {
+    name: 'files-shared-only-with-the-newest',
+    file: 'src/namespace/object-changes.ts',
+    from: "(current?.version.id !== sharesWith || bucket.versioning !== 'off')",
+    to: "bucket.versioning !== 'off'",
+    tests: [INTENTS],
+  },
+  {
+    name: 'shared-files-are-kept',
+    file: 'src/namespace/object-changes.ts',
+    from: '      if (!keptFiles.has(fileId)) changes.dropFile(fileId, version.sizeBytes)\n',
+    to: '      if (keptFiles.size >= 0) changes.dropFile(fileId, version.sizeBytes)\n',
+    tests: [INTENTS],
+  },
+  {
+    name: 'undo-drops-files',
+    file: 'src/namespace/write-intents.ts',
+    from: '      for (const fileId of found.fileIds) changes.dropFile(fileId, 0)\n',
+    to: '',
+    tests: [INTENTS],
+  },
+  {
+    name: 'writes-of-gateways-alive-are-not-undone',
+    file: 'src/namespace/write-intents.ts',
+    from: 'if (isOnlyIfOrphaned && this.#parts.sessions.isAlive(found.session)) return false',
+    to: "if (isOnlyIfOrphaned && found.session === '') return false",
+    tests: [INTENTS],
+  },
+  {
+    name: 'orphaned-writes-are-undone',
+    file: 'src/jobs/heal-pass.ts',
+    from: '      if (!isOrphaned) continue\n',
+    to: '      if (isOrphaned || !isOrphaned) continue\n',
+    tests: ['test/jobs/heal-pass.test.ts'],
+  },
+  {
+    name: 'manifests-are-read-when-their-files-are-gone',
+    file: 'src/net/needle-http.ts',
+    from: "query !== ITSELF && failed.header('x-file-store') === 'chunked'",
+    to: "query !== ITSELF && failed.header('x-file-store') === ''",
+    tests: ['test/net/remote-volume.test.ts'],
+  },
+  {
+    name: 'shards-of-files-stay-apart',
+    file: 'src/master/next-moves.ts',
+    from: 'if (isShardVolume(facts) || !isWhole(facts) || isBusy(volumeId)) continue',
+    to: 'if (!isWhole(facts) || isBusy(volumeId)) continue',
+    tests: ['test/master/next-moves.test.ts'],
+  },
+  {
+    name: 'cold-fields-compared-before-they-are-kept',
+    file: 'src/gateway/documents/document-facts.ts',
+    from: 'if (current.document?.coldSha256 !== coldSha256 || part === undefined) return',
+    to: 'if (part === undefined) return',
+    tests: ['test/gateway/documents/document-updates.test.ts'],
+  },
+  {
+    name: 'kept-files-of-a-document-are-named',
+    file: 'src/gateway/unnamed-needles.ts',
+    from:
+      '    if (files.some((file) => formatFileId(file.fileId) === wanted)) return true\n' +
+      '    if (await',
+    to: '    if (await',
+    also: [
+      {
+        from: 'files.filter(mayBeShared), wanted, signal)) return true',
+        to: '[], wanted, signal)) return true',
+      },
+    ],
+    tests: ['test/gateway/orphan-collector.test.ts'],
   },
 ]
 

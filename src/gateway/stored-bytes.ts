@@ -98,6 +98,22 @@ export async function* readVersion(
   }
 }
 
+/** The first piece is fetched before the answer begins: what cannot be read at all is an error. */
+export async function begun(
+  pieces: AsyncGenerator<Uint8Array, void, undefined>,
+): Promise<AsyncIterable<Uint8Array>> {
+  const first = await pieces.next()
+  return (async function* () {
+    try {
+      if (first.done === true) return
+      yield first.value
+      yield* pieces
+    } finally {
+      await pieces.return()
+    }
+  })()
+}
+
 /** A range that lies in one part, and is small enough to be held; undefined: use `readVersion`. */
 export function readHeld(
   client: HayloftClient,

@@ -1,13 +1,7 @@
 import { copyCount, parseReplicaPlacement } from '../../base/replica-placement.ts'
 import { StoreError } from '../../base/store-error.ts'
-import type { MasterApi, TopologyNode } from '../../net/master-api.ts'
-import type { Clock } from '../../runtime/clock.ts'
-import { SharedRuns } from '../../runtime/shared-runs.ts'
-
-export interface PlacementParts {
-  readonly master: Pick<MasterApi, 'topology'>
-  readonly clock: Clock
-}
+import type { TopologyNode } from '../../net/master-api.ts'
+import { TopologyView, type TopologyViewParts } from '../topology-view.ts'
 
 export interface PlacementOptions {
   /** Undefined: three copies as the servers allow. */
@@ -29,7 +23,6 @@ export interface DocumentPlacement {
 }
 
 const COPIES = 3
-/** Servers come and go slowly. */
 const FRESH_MS = 3000
 /** Beside the first copy, as `ReplicaPlacement`: what needs the fewest places comes first. */
 const CODES = ['002', '011', '020', '101', '110', '200', '001', '010', '100', '000'] as const
@@ -37,34 +30,11 @@ const CODES = ['002', '011', '020', '101', '110', '200', '001', '010', '100', '0
 type Node = Pick<TopologyNode, 'location' | 'state' | 'isDraining'>
 
 /** Where documents are stored, as the servers of the cluster allow just now. */
-export class Placements {
-  readonly #parts: PlacementParts
-  readonly #options: PlacementOptions
-  readonly #asking = new SharedRuns<DocumentPlacement>()
-  #known: { readonly value: DocumentPlacement; readonly atMs: number } | undefined
+export type Placements = TopologyView<DocumentPlacement>
 
-  constructor(parts: PlacementParts, options: PlacementOptions) {
-    this.#parts = parts
-    this.#options = options
-  }
-
-  /** @throws {StoreError} CANCELLED; why the master could not be asked, the first time. */
-  async current(signal: AbortSignal): Promise<DocumentPlacement> {
-    const nowMs = this.#parts.clock.monotonicMs()
-    if (this.#known !== undefined && nowMs - this.#known.atMs < FRESH_MS) return this.#known.value
-    return await this.#asking.join('topology', (shared) => this.#ask(nowMs, shared), signal)
-  }
-
-  async #ask(atMs: number, signal: AbortSignal): Promise<DocumentPlacement> {
-    try {
-      const { nodes } = await this.#parts.master.topology(signal)
-      this.#known = { value: placementOn(nodes, this.#options), atMs }
-    } catch (error) {
-      // What was right a moment ago most likely is so still.
-      if (this.#known === undefined) throw error
-    }
-    return this.#known.value
-  }
+export function openPlacements(parts: TopologyViewParts, options: PlacementOptions): Placements {
+  const derive = (nodes: readonly TopologyNode[]) => placementOn(nodes, options)
+  return new TopologyView(parts, { derive, freshMs: FRESH_MS })
 }
 
 /**

@@ -3,7 +3,7 @@ import { isStoreError } from '../../base/store-error.ts'
 import type { ObjectVersion } from '../../namespace/object-version.ts'
 import type { DoorParts } from '../door-parts.ts'
 import { restError } from '../rest/rest-error.ts'
-import { readHeld, readVersion } from '../stored-bytes.ts'
+import { begun, readHeld, readVersion } from '../stored-bytes.ts'
 import { documentLost, isGone, keyNotFound } from './document-facts.ts'
 import { DOCUMENTS, type DocumentsConfig } from './documents-config.ts'
 import { checkJsonObject } from './json-scanner.ts'
@@ -93,20 +93,4 @@ export class DocumentReader {
     const read = await Promise.all(files)
     return Buffer.concat(read.map(({ data }) => data))
   }
-}
-
-/** The first piece is fetched before the answer begins: what cannot be read at all is an error. */
-async function begun(
-  pieces: AsyncGenerator<Uint8Array, void, undefined>,
-): Promise<AsyncIterable<Uint8Array>> {
-  const first = await pieces.next()
-  return (async function* () {
-    try {
-      if (first.done === true) return
-      yield first.value
-      yield* pieces
-    } finally {
-      await pieces.return()
-    }
-  })()
 }

@@ -8,7 +8,7 @@ import { isObjectKey } from '../../namespace/row-keys.ts'
 import { restError } from '../rest/rest-error.ts'
 import { readDocumentBody } from './document-body.ts'
 import type { DocumentFilesParts } from './document-files.ts'
-import { Placements } from './document-placement.ts'
+import { openPlacements } from './document-placement.ts'
 import { DocumentReader } from './document-reader.ts'
 import { DocumentRemover } from './document-remover.ts'
 import {
@@ -68,7 +68,7 @@ class DocumentRoutes {
     this.#parts = parts
     this.#config = config
     this.#held = new HeldBytes(config.heldBytesMax)
-    const placements = new Placements(parts, config)
+    const placements = openPlacements(parts, config)
     const places = new PartPlaces(parts)
     const reader = new DocumentReader(parts, config)
     this.#places = places

@@ -1,5 +1,5 @@
 import type { StoragePlan } from '../object-writer.ts'
-import { AutoSpread } from './auto-spread.ts'
+import { autoSpread } from './auto-spread.ts'
 import { type ObjectsConfig, type ObjectsParts, readObjectPolicy } from './objects-config.ts'
 
 /** Objects in copies and erasure-coded ones lie on volumes of their own. */
@@ -25,6 +25,6 @@ export function objectStorage(
   }
   const coded = { collection: CODED_COLLECTION, policy, ...written }
   if (spread !== 'auto') return () => ({ ...coded, spread })
-  const auto = new AutoSpread(parts, erasure.scheme)
+  const auto = autoSpread(parts, erasure.scheme)
   return async (signal) => ({ ...coded, spread: await auto.current(signal) })
 }

@@ -9,7 +9,7 @@ import { type ByteRange, readRange } from '../byte-range.ts'
 import { checkReadConditions, parseHttpDate } from '../s3/access/preconditions.ts'
 import { isS3Error } from '../s3/s3-error.ts'
 import { type ReplyHeaders, sendReply } from '../s3/s3-reply.ts'
-import { readHeld, readVersion } from '../stored-bytes.ts'
+import { begun, readHeld, readVersion } from '../stored-bytes.ts'
 
 const DEFAULT_TYPE = 'application/octet-stream'
 
@@ -83,25 +83,9 @@ export async function sendObject(
     await sendReply(res, { status, headers, body }, {}, false)
     return sizeBytes
   }
-  const pieces = await begin(readVersion(client, version, range, signal))
+  const pieces = await begun(readVersion(client, version, range, signal))
   await sendReply(res, { status, headers, body: { pieces, sizeBytes } }, {}, false)
   return sizeBytes
-}
-
-/** The first piece is fetched before the answer begins. */
-async function begin(
-  pieces: AsyncGenerator<Uint8Array, void, undefined>,
-): Promise<AsyncIterable<Uint8Array>> {
-  const first = await pieces.next()
-  return (async function* () {
-    try {
-      if (first.done === true) return
-      yield first.value
-      yield* pieces
-    } finally {
-      await pieces.return()
-    }
-  })()
 }
 
 const dates = new HttpDates()

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { StoreError } from '../../../src/base/store-error.ts'
-import { Placements, placementOn } from '../../../src/gateway/documents/document-placement.ts'
+import { openPlacements, placementOn } from '../../../src/gateway/documents/document-placement.ts'
 import { readDocumentsConfig } from '../../../src/gateway/documents/documents-config.ts'
 import { HeldBytes } from '../../../src/gateway/documents/held-bytes.ts'
 import { FakeCluster } from '../../support/client-cluster.ts'
@@ -84,7 +84,7 @@ test('the servers are asked for every three seconds, and what was known is kept'
     if (isAway) throw new StoreError('UNAVAILABLE', 'no master')
     return await cluster.master.topology()
   }
-  const placements = new Placements({ master: { topology }, clock }, OPTIONS)
+  const placements = openPlacements({ master: { topology }, clock }, OPTIONS)
   await expect(placements.current(never)).rejects.toMatchObject({ code: 'UNAVAILABLE' })
   isAway = false
   const some = await Promise.all([1, 2, 3].map(() => placements.current(never)))

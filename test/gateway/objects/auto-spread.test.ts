@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { parseErasureScheme } from '../../../src/base/erasure-scheme.ts'
 import { StoreError } from '../../../src/base/store-error.ts'
-import { AutoSpread, widestSpread } from '../../../src/gateway/objects/auto-spread.ts'
+import { autoSpread, widestSpread } from '../../../src/gateway/objects/auto-spread.ts'
 import { readObjectPolicy } from '../../../src/gateway/objects/objects-config.ts'
 import { FakeCluster } from '../../support/client-cluster.ts'
 import { expectStoreError } from '../../support/expect-error.ts'
@@ -52,7 +52,7 @@ describe('the spread of the moment', () => {
       if (isAway) throw new StoreError('UNAVAILABLE', 'no master')
       return await cluster.master.topology()
     }
-    const auto = new AutoSpread({ master: { topology }, clock }, parseErasureScheme('2+1'))
+    const auto = autoSpread({ master: { topology }, clock }, parseErasureScheme('2+1'))
     await expect(auto.current(never)).rejects.toMatchObject({ code: 'UNAVAILABLE' })
     isAway = false
     for (const place of ['x', 'y', 'z'])

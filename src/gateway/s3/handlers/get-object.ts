@@ -1,6 +1,6 @@
 import type { ObjectVersion } from '../../../namespace/object-version.ts'
 import type { ByteRange } from '../../byte-range.ts'
-import { readHeld, readVersion } from '../../stored-bytes.ts'
+import { begun, readHeld, readVersion } from '../../stored-bytes.ts'
 import { expirationHeader } from '../access/lifecycle.ts'
 import { checkReadConditions, parseHttpDate } from '../access/preconditions.ts'
 import { checksumHeaderName } from '../body/checksum.ts'
@@ -30,24 +30,8 @@ export async function getObject(exchange: S3Exchange): Promise<S3Reply> {
   const held = readHeld(client, version, range, HELD_BYTES_MAX, signal)
   const body = held instanceof Promise ? await held : held
   if (body !== undefined) return { status, headers, body }
-  const pieces = await begin(readVersion(client, version, range, signal))
+  const pieces = await begun(readVersion(client, version, range, signal))
   return { status, headers, body: { pieces, sizeBytes: range.end - range.start } }
-}
-
-/** The first piece is fetched before the answer begins: what cannot be read at all is an error. */
-async function begin(
-  pieces: AsyncGenerator<Uint8Array, void, undefined>,
-): Promise<AsyncIterable<Uint8Array>> {
-  const first = await pieces.next()
-  return (async function* () {
-    try {
-      if (first.done === true) return
-      yield first.value
-      yield* pieces
-    } finally {
-      await pieces.return()
-    }
-  })()
 }
 
 export async function headObject(exchange: S3Exchange): Promise<S3Reply> {

@@ -63,7 +63,9 @@ export class RonomonCodec implements ErasureCodec {
       throw unavailable(`${dataShards}+${parityShards} shards: there can be ${most}`)
     }
     const reedSolomon = load()
-    const context = reedSolomon.create(dataShards, parityShards)
+    const scheme = `${dataShards}+${parityShards}`
+    const context = contexts.get(scheme) ?? reedSolomon.create(dataShards, parityShards)
+    contexts.set(scheme, context)
     return new RonomonCodec(reedSolomon, context, shards, unitBytes)
   }
 
@@ -99,11 +101,16 @@ export class RonomonCodec implements ErasureCodec {
   }
 }
 
+let loaded: ReedSolomon | undefined
+/** By scheme: nothing changes one once it is made, and a small file is coded sooner than it is. */
+const contexts = new Map<string, Buffer>()
+
 /** Only when it is needed: it is compiled at installation, and not everybody can do that. */
 function load(): ReedSolomon {
   try {
     // What the package exports is the compiled file, which `import` does not read.
-    return createRequire(import.meta.url)('@ronomon/reed-solomon') as ReedSolomon
+    loaded ??= createRequire(import.meta.url)('@ronomon/reed-solomon') as ReedSolomon
+    return loaded
   } catch (cause) {
     const why = '@ronomon/reed-solomon is not built; a C compiler, make and python3 are needed'
     throw new StoreError('CODEC_UNAVAILABLE', `${why}, then npm ci again`, { cause })

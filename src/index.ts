@@ -7,6 +7,7 @@ export type {
   DeleteOptions,
   DeleteResult,
   FileInfo,
+  FileShards,
   GetOptions,
   GetRange,
   GetResult,
@@ -31,6 +32,7 @@ export type {
   JobTarget,
   JobView,
 } from './net/jobs-api.ts'
+export type { DoorsOptions, FilesOptions, RestOptions } from './server/open-doors.ts'
 export {
   type ErasureOptions,
   type RepairOptions,

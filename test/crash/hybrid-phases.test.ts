@@ -18,7 +18,7 @@ import type { ServerProcess } from '../support/server-process.ts'
 /** `npm run doors:all` takes more. */
 const IS_ALL = process.env['HAYLOFT_DOORS_LANE'] === 'all'
 const CYCLES = IS_ALL ? 200 : 20
-const SET_KILLS = IS_ALL ? 50 : 10
+const SET_KILLS = IS_ALL ? 50 : 5
 /** Gateways that die in one batch, each at a phase: every phase twice. */
 const BATCH = 2 * DOCUMENT_PHASES.length
 const DOCUMENTS = 14

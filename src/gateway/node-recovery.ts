@@ -1,4 +1,4 @@
-import { StoreError } from '../base/store-error.ts'
+import { isStoreError, StoreError } from '../base/store-error.ts'
 import { jobError } from '../net/job-error.ts'
 import type { JobsApi, JobView } from '../net/jobs-api.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -10,6 +10,9 @@ export interface NodeRecoveryParts {
 }
 
 const POLL_MS = 200
+/** What a copy that is just being joined, or a server that is busy, may make fail. */
+const FAILURES_MAX = 5
+const AGAIN_MS = 1000
 
 /**
  * Makes anew at once, elsewhere, all that a server held: copies of volumes, and shards of objects.
@@ -52,6 +55,8 @@ async function untilEnded(
   signal: AbortSignal,
 ): Promise<JobView> {
   const what = `the recovery of ${queued.target.node}`
+  let attempts = queued.attempts
+  let failures = 0
   for (;;) {
     const views = await jobs.listJobs({ kind: 'heal', withEnded: true }, signal)
     const job = views.find(({ id }) => id === queued.id)
@@ -59,9 +64,19 @@ async function untilEnded(
     if (job.state === 'done') return job
     if (job.state === 'cancelled') throw new StoreError('CANCELLED', `${what} was cancelled`)
     // A worker that died is none: another one goes on.
-    const hasFailed = job.attempts > queued.attempts && !job.error.startsWith('JOB_LEASE_LOST')
+    const hasFailed = job.attempts > attempts && !job.error.startsWith('JOB_LEASE_LOST')
     const isAfter = job.state === 'failed' || (job.state === 'waiting' && hasFailed)
-    if (isAfter && job.error !== '') throw jobError(what, job.error)
+    if (isAfter && job.error !== '') {
+      const error = jobError(what, job.error)
+      if (job.state === 'failed' || !mayPass(error) || ++failures > FAILURES_MAX) throw error
+      attempts = job.attempts
+      await clock.sleep(AGAIN_MS, signal)
+      await jobs.orderJob(job.id, 'resume', signal)
+    }
     await clock.sleep(POLL_MS, signal)
   }
+}
+
+function mayPass(error: unknown): boolean {
+  return isStoreError(error, 'REPLICATION_FAILED', 'VOLUME_BUSY', 'VOLUME_CHANGED', 'UNAVAILABLE')
 }

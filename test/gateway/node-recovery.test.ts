@@ -80,3 +80,45 @@ describe('the recovery of a server', () => {
     expect(await cluster.client.repairFile(fileId)).toMatchObject({ rebuiltCount: 0 })
   })
 })
+
+describe('an attempt that fails', () => {
+  /** Of a job that fails so often, and is done then. */
+  function jobsFailing(times: number, error: string) {
+    let attempts = 0
+    let resumes = 0
+    const view = () => {
+      const hasFailed = attempts <= times
+      const state = attempts === 0 ? 'running' : hasFailed ? 'waiting' : 'done'
+      return { id: 1, target: { node: 'a:1' }, notBeforeMs: 0, attempts, state, error }
+    }
+    const jobs = {
+      runJob: async () => view(),
+      listJobs: async () => {
+        if (attempts === resumes) attempts++
+        return [view()]
+      },
+      orderJob: async () => {
+        resumes++
+      },
+    }
+    const run = recoverNode({ jobs: jobs as never, clock: instantClock }, 'a:1', NEVER)
+    return { run, resumes: () => resumes }
+  }
+
+  const instantClock = { ...systemClock, sleep: async () => undefined }
+
+  test('for want of a copy that is just being joined is followed by another at once', async () => {
+    const failing = jobsFailing(2, 'REPLICATION_FAILED: 1 of 2 copies')
+    expect(await failing.run).toMatchObject({ node: 'a:1' })
+    expect(failing.resumes()).toBe(2)
+  })
+
+  test('so again and again, or for want of servers, is told', async () => {
+    const again = jobsFailing(99, 'REPLICATION_FAILED: 1 of 2 copies')
+    await expect(again.run).rejects.toMatchObject({ code: 'REPLICATION_FAILED' })
+    expect(again.resumes()).toBe(5)
+    const short = jobsFailing(1, 'PLACEMENT_IMPOSSIBLE: too few')
+    await expect(short.run).rejects.toMatchObject({ code: 'PLACEMENT_IMPOSSIBLE' })
+    expect(short.resumes()).toBe(0)
+  })
+})

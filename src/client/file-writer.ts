@@ -1,6 +1,6 @@
 import { LIMITS } from '../base/limits.ts'
 import { copyCount } from '../base/replica-placement.ts'
-import { stripeBytesOf } from '../erasure/object-stripe.ts'
+import { stripeBytesOf } from '../base/stripe-size.ts'
 import type { NeedleMetadata } from '../net/volume-api.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { Semaphore } from '../runtime/semaphore.ts'

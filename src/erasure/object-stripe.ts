@@ -1,8 +1,8 @@
 import { assert } from '../base/assert.ts'
 import { crc32c } from '../base/crc32c.ts'
 import { type ErasureScheme, shardCountOf } from '../base/erasure-scheme.ts'
-import { LIMITS } from '../base/limits.ts'
 import { StoreError } from '../base/store-error.ts'
+import { shardBytesOf } from '../base/stripe-size.ts'
 import {
   type ManifestErasure,
   type ManifestStripe,
@@ -15,11 +15,6 @@ import { RONOMON_CODEC_ID, RonomonCodec } from './ronomon-codec.ts'
 /** What new stripes are made with. */
 export const OBJECT_CODEC_ID = RONOMON_CODEC_ID
 
-/**
- * The codec cuts a shard into eight packets and adds them up in words of eight bytes, much faster
- * when all packets begin at a word.
- */
-const SHARD_ALIGN_BYTES = 64
 const WORD_BYTES = 8
 
 /** One stripe of an erasure-coded file, with all that is needed to make its shards anew. */
@@ -51,20 +46,6 @@ export function* stripesOf(erasure: ManifestErasure): Generator<ObjectStripe, vo
     yield { ...stripe, scheme, codec, index, offsetBytes }
     offsetBytes += stripe.sizeBytes
   }
-}
-
-/** Bytes of the file in a whole stripe; the last one may have fewer. */
-export function stripeBytesOf(scheme: ErasureScheme): number {
-  const { dataShards } = scheme
-  const shardsBytes = LIMITS.objectStripeHeldBytes.value / shardCountOf(scheme)
-  const shardBytes = Math.min(LIMITS.objectStripeBytes.value / dataShards, shardsBytes)
-  return dataShards * SHARD_ALIGN_BYTES * Math.floor(shardBytes / SHARD_ALIGN_BYTES)
-}
-
-/** As short as can be for so many bytes of the file. */
-export function shardBytesOf(sizeBytes: number, { dataShards }: ErasureScheme): number {
-  const step = dataShards * SHARD_ALIGN_BYTES
-  return SHARD_ALIGN_BYTES * Math.ceil(sizeBytes / step)
 }
 
 /**

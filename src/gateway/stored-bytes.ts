@@ -12,22 +12,27 @@ import type { ByteRange } from './byte-range.ts'
 export const COPIED_COLLECTION = 's3'
 export const CODED_COLLECTION = 's3-coded'
 
+/** Likewise, of the gateways beside S3. */
+export const DOOR_COLLECTIONS = {
+  objects: 'objects',
+  codedObjects: 'objects-coded',
+  documents: 'documents',
+  codedDocuments: 'documents-coded',
+  files: 'files',
+} as const
+
 /**
  * Where gateways keep the bytes of objects: those of each on volumes of their own. Whoever compares
  * rows with volumes looks at all of these, and at no others.
  */
-const OBJECT_COLLECTIONS = [
+const OBJECT_COLLECTIONS: readonly string[] = [
   COPIED_COLLECTION,
   CODED_COLLECTION,
-  'objects',
-  'objects-coded',
-  'documents',
-  'documents-coded',
-  'files',
-] as const
+  ...Object.values(DOOR_COLLECTIONS),
+]
 
 export function isObjectCollection(collection: string): boolean {
-  return OBJECT_COLLECTIONS.some((known) => known === collection)
+  return OBJECT_COLLECTIONS.includes(collection)
 }
 
 /** Files there are erasure-coded one by one; the needle that has the id of one lists its shards. */

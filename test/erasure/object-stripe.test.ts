@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { parseFileId } from '../../src/base/file-id.ts'
 import { isStoreError, StoreError } from '../../src/base/store-error.ts'
+import { shardBytesOf, stripeBytesOf } from '../../src/base/stripe-size.ts'
 import { MIB } from '../../src/base/units.ts'
 import {
   encodeStripe,
@@ -8,8 +9,6 @@ import {
   OBJECT_CODEC_ID,
   type ObjectStripe,
   StripeColumn,
-  shardBytesOf,
-  stripeBytesOf,
 } from '../../src/erasure/object-stripe.ts'
 import {
   readObjectStripe,

@@ -1,8 +1,5 @@
 import { type ErasureScheme, parseErasureScheme, shardCountOf } from '../../base/erasure-scheme.ts'
-import { LIMITS } from '../../base/limits.ts'
-
-/** As in `stripeBytesOf` and `shardBytesOf` of src/erasure/object-stripe.ts. */
-const SHARD_ALIGN_BYTES = 64
+import { shardBytesOf, stripeBytesOf } from '../../base/stripe-size.ts'
 
 /** Stripes of an erasure-coded file of so many bytes. */
 export function stripeCountOf(sizeBytes: number, scheme: ErasureScheme): number {
@@ -26,17 +23,6 @@ export function fileShardsBy(sizeBytes: number, scheme: string): number {
 export function codedBytesOf(sizeBytes: number, scheme: ErasureScheme): number {
   const stripeBytes = stripeBytesOf(scheme)
   const wholeCount = Math.floor(sizeBytes / stripeBytes)
-  const parityBytes = (bytes: number): number => {
-    const shardBytes =
-      SHARD_ALIGN_BYTES * Math.ceil(bytes / (scheme.dataShards * SHARD_ALIGN_BYTES))
-    return scheme.parityShards * shardBytes
-  }
+  const parityBytes = (bytes: number) => scheme.parityShards * shardBytesOf(bytes, scheme)
   return sizeBytes + wholeCount * parityBytes(stripeBytes) + parityBytes(sizeBytes % stripeBytes)
-}
-
-function stripeBytesOf(scheme: ErasureScheme): number {
-  const { dataShards } = scheme
-  const heldBytes = LIMITS.objectStripeHeldBytes.value / shardCountOf(scheme)
-  const shardBytes = Math.min(LIMITS.objectStripeBytes.value / dataShards, heldBytes)
-  return dataShards * SHARD_ALIGN_BYTES * Math.floor(shardBytes / SHARD_ALIGN_BYTES)
 }

@@ -3,11 +3,12 @@ import { LIMITS } from '../../base/limits.ts'
 import { parseReplicaPlacement } from '../../base/replica-placement.ts'
 import { quote, StoreError } from '../../base/store-error.ts'
 import { parseCodedPolicy } from '../s3/coded-policy.ts'
+import { DOOR_COLLECTIONS } from '../stored-bytes.ts'
 import { hotFieldSet } from './hot-and-cold.ts'
 
 /** Documents in copies and erasure-coded ones lie on volumes of their own. */
-export const DOCUMENTS = 'documents'
-export const CODED_DOCUMENTS = 'documents-coded'
+export const DOCUMENTS = DOOR_COLLECTIONS.documents
+export const CODED_DOCUMENTS = DOOR_COLLECTIONS.codedDocuments
 
 /** What is left out has its default. */
 export interface DocumentsOptions {

@@ -17,7 +17,7 @@ import type { ByteRange } from '../byte-range.ts'
 import type { DoorParts } from '../door-parts.ts'
 import { writeObject } from '../object-writer.ts'
 import type { Identity } from '../s3/auth/identity.ts'
-import { readVersion } from '../stored-bytes.ts'
+import { DOOR_COLLECTIONS, readVersion } from '../stored-bytes.ts'
 import type { FileCache } from './file-cache.ts'
 import type { FileCallers } from './file-callers.ts'
 import { CHUNK_BYTES_METADATA, fileKey, listedFile, storedFile, userPrefix } from './file-key.ts'
@@ -43,8 +43,6 @@ interface FoundFile {
   readonly key: string
   readonly version: ObjectVersion
 }
-
-export const FILES_COLLECTION = 'files'
 
 /** Small enough that sixteen of them, which a call may have waiting, take little memory. */
 const PIECE_BYTES = LIMITS.streamPiece.value / 4
@@ -102,7 +100,7 @@ export class UserFiles {
       bucket,
       key,
       data: body,
-      storage: { collection: FILES_COLLECTION, chunkBytes },
+      storage: { collection: DOOR_COLLECTIONS.files, chunkBytes },
       contentType: head.contentType,
       metadata: chunkMetadata(chunkBytes, head.sizeBytes),
       ownerId: owner.id,

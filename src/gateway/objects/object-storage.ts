@@ -1,10 +1,7 @@
 import type { StoragePlan } from '../object-writer.ts'
+import { DOOR_COLLECTIONS } from '../stored-bytes.ts'
 import { autoSpread } from './auto-spread.ts'
 import { type ObjectsConfig, type ObjectsParts, readObjectPolicy } from './objects-config.ts'
-
-/** Objects in copies and erasure-coded ones lie on volumes of their own. */
-export const COPIED_COLLECTION = 'objects'
-export const CODED_COLLECTION = 'objects-coded'
 
 /**
  * How the next object is to be stored.
@@ -20,10 +17,10 @@ export function objectStorage(
   const written = writePolicy === undefined ? {} : { writePolicy }
   if (erasure === undefined) {
     const copied = replication === undefined ? {} : { replication }
-    const plan = { collection: COPIED_COLLECTION, ...copied, ...written }
+    const plan = { collection: DOOR_COLLECTIONS.objects, ...copied, ...written }
     return () => plan
   }
-  const coded = { collection: CODED_COLLECTION, policy, ...written }
+  const coded = { collection: DOOR_COLLECTIONS.codedObjects, policy, ...written }
   if (spread !== 'auto') return () => ({ ...coded, spread })
   const auto = autoSpread(parts, erasure.scheme)
   return async (signal) => ({ ...coded, spread: await auto.current(signal) })
